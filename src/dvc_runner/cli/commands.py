@@ -1,0 +1,114 @@
+"""What each command does, once its arguments are read."""
+
+import dataclasses
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+from dvc_runner.cli import settings as settings_file
+from dvc_runner.cli.printing import err, machine_readable, out
+from dvc_runner.cli.settings import Settings
+from dvc_runner.errors import EXIT_INTERRUPTED
+from dvc_runner.executors.base import Executor
+from dvc_runner.executors.table import choose
+from dvc_runner.model import Outcome
+from dvc_runner.pipeline.check import check
+from dvc_runner.pipeline.record import Observer, Record
+from dvc_runner.pipeline.run import Request, Run
+from dvc_runner.pipeline.stage_run import Surroundings, run_stage
+from dvc_runner.report import summary, words
+from dvc_runner.report.progress import JsonLines, Progress
+from dvc_runner.workspace import run_lock
+from dvc_runner.workspace.dvc_project import DvcProject
+from dvc_runner.workspace.sandbox import FOLDER
+
+
+def run(request: Request, executor_name: str | None, *, as_json: bool) -> int:
+    """Bring the targets up to date; give the exit code."""
+    began = time.monotonic()
+    write = err if as_json else out
+    observer: Observer = JsonLines(machine_readable(), err) if as_json else Progress(out)
+    project, settings = _open()
+    with run_lock.held(project.root / FOLDER):
+        executor = _executor(project.root, settings, executor_name, write)
+        with executor.opened():
+            record = Record(project.root, [observer])
+            record.run_started(targets=request.targets, jobs=1, executor=executor.name)
+            work = Run(project, _around(project, settings, executor), request, record)
+            work.go()
+    results = tuple(work.results.values())
+    codes = [result.exit_code for result in results if result.outcome is Outcome.FAILED]
+    code = EXIT_INTERRUPTED if work.interrupted else next(iter(codes), 0)
+    seconds = time.monotonic() - began
+    ended = "cancelled" if work.interrupted else "failed" if codes else "done"
+    record.run_ended(outcome=ended, exit_code=code, seconds=seconds)
+    for line in [*summary.table(results), *summary.failures(project.root, results)]:
+        write(line)
+    write(f"{ended} in {words.duration(seconds)}; record: {FOLDER.as_posix()}/runs/{record.run}")
+    if codes:
+        write("once that is mended, the same command goes on from there")
+    return code
+
+
+def execute(argv: list[str], executor_name: str | None) -> int:
+    """Run the one stage that DVC is at, in its container; give the exit code."""
+    address, root = settings_file.dvc_stage()
+    project, settings = _open(root)
+    stage = project.hash_deps(project.find(address, Path.cwd(), argv).address)
+    stage = dataclasses.replace(stage, argv=tuple(argv))
+    executor = _executor(project.root, settings, executor_name, err)
+    with executor.opened():
+        run_stage(stage, _around(project, settings, executor), out)
+    return 0
+
+
+def build(targets: tuple[str, ...], executor_name: str | None) -> int:
+    """Make the images (or environments) of the targets' stages, where missing."""
+    project, settings = _open()
+    executor = _executor(project.root, settings, executor_name, err)
+    with executor.opened():
+        for address in project.plan(targets, single_item=False):
+            stage = project.stage(address)
+            if stage.container is None:
+                continue
+            check(stage)
+            began = time.monotonic()
+            environment = executor.prepare(stage, _prefixed(address))
+            seconds = words.duration(time.monotonic() - began)
+            out(f"{address}: {environment.reference} ({seconds})")
+    return 0
+
+
+def _prefixed(address: str) -> Callable[[str], None]:
+    return lambda line: err(f"  {address} │ {line}")
+
+
+def _open(folder: Path | None = None) -> tuple[DvcProject, Settings]:
+    project = DvcProject(folder or Path.cwd())
+    return project, settings_file.read(project.root)
+
+
+def _executor(
+    root: Path, settings: Settings, name: str | None, write: Callable[[str], None]
+) -> Executor:
+    executor, why = choose(
+        name or settings.executor,
+        root,
+        engine_host=settings.engine_host,
+        guard_image=settings.guard_image,
+        base_image=settings.base_image,
+        cache=settings.cache,
+    )
+    write(f"executor: {why}")
+    return executor
+
+
+def _around(project: DvcProject, settings: Settings, executor: Executor) -> Surroundings:
+    return Surroundings(
+        root=project.root,
+        cache=project.cache,
+        executor=executor,
+        settings=settings.values,
+        revision=project.revision(),
+        experiment=settings.experiment,
+    )

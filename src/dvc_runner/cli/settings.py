@@ -1,0 +1,95 @@
+"""Settings: the environment first, then ``.env``, then ``.env.auto``."""
+
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from dotenv import dotenv_values
+
+from dvc_runner.errors import ConfigurationError, UsageError
+
+FILES = (".env.auto", ".env")
+GUARD_IMAGE = (
+    "python:3.13-slim@sha256:7c61056e61ac89e852de05f3dc6fa51a6dd2181797bceed46aa725dd7cb2cd3b"
+)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Settings:
+    """What a person set; ``values`` are all variables, for secrets and tracking."""
+
+    values: Mapping[str, str]
+
+    @property
+    def executor(self) -> str | None:
+        """DVC_RUNNER_EXECUTOR: docker or process."""
+        return self.values.get("DVC_RUNNER_EXECUTOR") or None
+
+    @property
+    def engine_host(self) -> str | None:
+        """DOCKER_HOST: the engine's address."""
+        return self.values.get("DOCKER_HOST") or None
+
+    @property
+    def base_image(self) -> str | None:
+        """BASE_IMAGE: what takes the place of the stages' base image."""
+        return self.values.get("BASE_IMAGE") or None
+
+    @property
+    def guard_image(self) -> str:
+        """Give the image that guards run in: any with a python3."""
+        return self.base_image or GUARD_IMAGE
+
+    @property
+    def experiment(self) -> tuple[tuple[str, str], ...]:
+        """Give the variables by which DVC tells a command which experiment it runs in."""
+        names = ("DVC_EXP_BASELINE_REV", "DVC_EXP_NAME")
+        return tuple((name, self.values[name]) for name in names if name in self.values)
+
+    @property
+    def cache(self) -> Path:
+        """Give the folder for virtual environments, shared by projects."""
+        home = self.values.get("XDG_CACHE_HOME") or str(Path.home() / ".cache")
+        return Path(home) / "dvc-runner"
+
+
+def read(folder: Path) -> Settings:
+    """Read the settings of the project at ``folder``.
+
+    Raises:
+        ConfigurationError: A file cannot be read.
+    """
+    values: dict[str, str] = {}
+    for name in FILES:
+        path = folder / name
+        try:
+            if path.is_file():
+                found = dotenv_values(path, interpolate=False, encoding="utf-8-sig")
+                values |= {key: value for key, value in found.items() if value is not None}
+        except (OSError, UnicodeDecodeError) as error:
+            raise ConfigurationError(
+                f"{path} cannot be read: {error}", remedy="see its rights, and that it is UTF-8"
+            ) from error
+    return Settings(values={**values, **os.environ})
+
+
+def dvc_stage() -> tuple[str, Path | None]:
+    """Give what DVC tells a stage's command: the stage's address, and the project's root.
+
+    Raises:
+        UsageError: DVC did not start us.
+    """
+    address = os.environ.get("DVC_STAGE")
+    if not address:
+        raise UsageError(
+            "exec is a stage's command, and DVC_STAGE is not set",
+            remedy="let DVC start it:  dvc repro  or  dvc-runner run",
+        )
+    root = os.environ.get("DVC_ROOT")
+    return address, Path(root) if root else None
+
+
+def quiet_dvc() -> None:
+    """Keep DVC from sending usage figures: it would start a process for every command."""
+    os.environ.setdefault("DVC_NO_ANALYTICS", "1")

@@ -1,0 +1,1 @@
+"""Talks to the container engine; knows no stage."""

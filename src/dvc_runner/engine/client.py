@@ -1,0 +1,89 @@
+"""The connection to the container engine. The only modules that know the Docker SDK are here."""
+
+import contextlib
+import grp
+import os
+import stat
+from collections.abc import Iterator
+from pathlib import Path
+
+import docker
+import requests
+from docker.errors import APIError, DockerException
+
+from dvc_runner.errors import EngineError
+
+DEFAULT_HOST = "unix:///var/run/docker.sock"
+ANSWER_S = 10
+
+
+def connect(host: str | None) -> docker.APIClient:
+    """Connect to the engine at ``host`` (as DOCKER_HOST has it), or at the default socket.
+
+    Raises:
+        EngineError: None answers there, or its socket is not ours to open.
+    """
+    address = host or DEFAULT_HOST
+    path = Path(address.removeprefix("unix://"))
+    if address.startswith("unix://"):
+        _check_socket(path)
+    client = None
+    try:
+        client = docker.APIClient(base_url=address, version="auto", timeout=ANSWER_S)
+        client.ping()
+    except (DockerException, requests.RequestException, OSError) as error:
+        if client is not None:
+            client.close()
+        raise EngineError(
+            f"no container engine answers at {address}",
+            remedy="start it, or correct DOCKER_HOST; or run without one: --executor process",
+        ) from error
+    client.timeout = None  # type: ignore[assignment]  # a build or a stage takes its time
+    return client
+
+
+@contextlib.contextmanager
+def told(action: str) -> Iterator[None]:
+    """Raise our error where the engine refuses, or goes away during, ``action``."""
+    try:
+        yield
+    except APIError as error:
+        raise EngineError(
+            f"the engine refused to {action}: {_explanation(error)}",
+            remedy="the engine's own log says more",
+        ) from error
+    except (DockerException, requests.RequestException, OSError) as error:
+        raise EngineError(
+            f"the container engine went away while asked to {action}: {error}",
+            remedy="see whether it still runs (docker info), then run again",
+        ) from error
+
+
+def _explanation(error: APIError) -> str:
+    text = error.explanation or error.response.reason if error.response is not None else str(error)
+    if "no space left" in str(text).lower():
+        return f"{text} (the engine's disk is full: docker system df shows what takes it)"
+    return str(text)
+
+
+def _check_socket(path: Path) -> None:
+    try:
+        found = path.stat()
+    except OSError as error:
+        raise EngineError(
+            f"no container engine: {path} does not exist",
+            remedy="start one, or set DOCKER_HOST; or run without one: --executor process",
+        ) from error
+    if not stat.S_ISSOCK(found.st_mode) or not os.access(path, os.R_OK | os.W_OK):
+        group = _group_name(found.st_gid)
+        raise EngineError(
+            f"permission denied on the engine's socket {path}, which is of group {group}",
+            remedy=f"join that group: sudo usermod -aG {group} $USER, then log in again",
+        )
+
+
+def _group_name(gid: int) -> str:
+    try:
+        return grp.getgrgid(gid).gr_name
+    except KeyError:
+        return str(gid)

@@ -1,0 +1,170 @@
+"""Containers as context managers: made on entry, gone on exit, ended with their runner."""
+
+import contextlib
+import threading
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import docker
+import requests
+from docker.errors import APIError
+from docker.utils.socket import frames_iter
+
+from dvc_runner.engine.client import told
+from dvc_runner.engine.images import LABEL
+from dvc_runner.errors import EngineError
+
+STOP_S = 5
+LONGEST_LINE = 8192
+SWEPT = ("created", "exited", "dead")
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Attached:
+    """A created container, its streams attached, its end awaited."""
+
+    id: str
+    stream: Any
+    end: requests.Response
+
+
+@contextlib.contextmanager
+def created(
+    client: docker.APIClient, body: dict[str, Any], *, stdin: bool = False
+) -> Iterator[Attached]:
+    """Create a container from an API body and attach to it; remove it whatever happens."""
+    body["Labels"] = {**body.get("Labels", {}), LABEL: "run"}
+    with told(f"create a container of {body['Image']}"):
+        made = client.create_container_from_config(body)
+    container = str(made["Id"])
+    try:
+        with told("attach to a container"):
+            streams = {"stream": 1, "stdin": 1 if stdin else 0, "stdout": 1, "stderr": 1}
+            stream = client.attach_socket(container, params=streams)
+            # Asked before the start, so that an end cannot be missed.
+            url = f"{client.base_url}/v{client.api_version}/containers/{container}/wait"
+            end = client.post(url, params={"condition": "removed"}, stream=True, timeout=None)
+            end.raise_for_status()
+        yield Attached(id=container, stream=stream, end=end)
+    finally:
+        remove(client, container)
+
+
+def start(client: docker.APIClient, container: str) -> None:
+    """Start a created container.
+
+    Raises:
+        EngineError: It did not start; the message is the engine's.
+    """
+    with told("start a container"):
+        client.start(container)
+
+
+def await_output(container: Attached) -> None:
+    """Wait until a container says its first word.
+
+    Raises:
+        EngineError: It ended without one.
+    """
+    if next(iter(frames_iter(container.stream, tty=False)), None) is None:
+        raise EngineError(
+            "a stage's guard ended as soon as it began",
+            remedy="its image needs a python3: see BASE_IMAGE in .env.example",
+        )
+
+
+def exit_code(container: Attached) -> int | None:
+    """Wait for a container's end; None where it vanished or the engine went away."""
+    try:
+        answer = container.end.json()
+    except (requests.RequestException, ValueError, OSError):
+        return None
+    code = answer.get("StatusCode")
+    return int(code) if code is not None and not answer.get("Error") else None
+
+
+def ran_out_of_memory(client: docker.APIClient, container: str, since: float) -> bool:
+    """Say whether the kernel killed something in the container for want of memory."""
+    with told("list events"):
+        events = client.events(
+            since=int(since) - 1,
+            until=int(time.time()) + 1,
+            filters={"container": container, "event": "oom"},
+            decode=True,
+        )
+        return any(True for _ in events)
+
+
+def lines(container: Attached, on_line: Callable[[str], None]) -> None:
+    """Hand over a container's output, line by line, until it ends; over-long lines are cut up."""
+    rest = b""
+    for _, chunk in frames_iter(container.stream, tty=False):
+        *whole, rest = (rest + chunk).split(b"\n")
+        for line in whole:
+            on_line(line.decode("utf-8", "replace").rstrip("\r"))
+        while len(rest) > LONGEST_LINE:
+            on_line(rest[:LONGEST_LINE].decode("utf-8", "replace"))
+            rest = rest[LONGEST_LINE:]
+    if rest:
+        on_line(rest.decode("utf-8", "replace"))
+
+
+def stop(client: docker.APIClient, container: str, *, signal: str = "SIGTERM") -> None:
+    """Ask a container to end; one that is gone already is fine."""
+    with contextlib.suppress(APIError, requests.RequestException, OSError):
+        client.kill(container, signal=signal)
+
+
+@contextlib.contextmanager
+def deadline(seconds: float | None, act: Callable[[], None]) -> Iterator[threading.Event]:
+    """Call ``act`` after ``seconds``; the event tells whether that happened."""
+    passed = threading.Event()
+
+    def expire() -> None:
+        passed.set()
+        act()
+
+    timer = threading.Timer(seconds, expire) if seconds else None
+    if timer:
+        timer.daemon = True
+        timer.start()
+    try:
+        yield passed
+    finally:
+        if timer:
+            timer.cancel()
+
+
+def remove(client: docker.APIClient, container: str) -> None:
+    """Remove a container, running or not; one that is gone, or going, is fine."""
+    try:
+        client.remove_container(container, force=True, v=True)
+    except (requests.RequestException, OSError):
+        # The engine went away; its guard ends the stage, and the next run sweeps what is left.
+        return
+    except APIError as error:
+        if error.status_code not in (requests.codes.not_found, requests.codes.conflict):
+            raise EngineError(
+                f"the container {container[:12]} could not be removed: {error.explanation}",
+                remedy=f"docker rm -f {container[:12]}",
+            ) from error
+
+
+def sweep(client: docker.APIClient, *, older_than: float) -> int:
+    """Remove containers of ours that a lost runner left unstarted or ended before ``older_than``.
+
+    Args:
+        client: The engine.
+        older_than: Seconds since the epoch; younger ones may be another run's, about to start.
+
+    Returns:
+        How many were removed.
+    """
+    with told("list containers"):
+        found = client.containers(all=True, filters={"label": LABEL, "status": list(SWEPT)})
+    old = [container["Id"] for container in found if container["Created"] < older_than]
+    for container in old:
+        remove(client, container)
+    return len(old)

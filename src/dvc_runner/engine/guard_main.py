@@ -1,0 +1,72 @@
+"""What runs in a stage's guard, as PID 1 of the namespaces that the two share.
+
+It is handed to the guard's Python as text, so it imports the standard library only. It ends, and
+the stage with it, when its standard input closes: the engine closes it as soon as the runner is
+gone, however the runner went. Until then it reaps zombies, and carries what the stage sends to
+the loopback port given as its argument to the socket that the runner listens on.
+"""
+
+import os
+import select
+import signal
+import socket
+import sys
+import threading
+
+SOCKET = "/run/dvc-runner/tracking.sock"
+
+
+def pump(source: socket.socket, sink: socket.socket) -> None:
+    """Carry bytes one way until the source ends."""
+    try:
+        while data := source.recv(65536):
+            sink.sendall(data)
+        sink.shutdown(socket.SHUT_WR)
+    except OSError:
+        for end in (source, sink):
+            end.close()
+
+
+def carry(inside: socket.socket) -> None:
+    """Join one connection of the stage's with the runner's forwarder."""
+    outside = socket.socket(socket.AF_UNIX)
+    try:
+        outside.connect(SOCKET)
+    except OSError:
+        inside.close()
+        return
+    threading.Thread(target=pump, args=(inside, outside), daemon=True).start()
+    pump(outside, inside)
+
+
+def serve(server: socket.socket) -> None:
+    """Stand in for the tracking server on the stage's loopback."""
+    while True:
+        inside, _ = server.accept()
+        threading.Thread(target=carry, args=(inside,), daemon=True).start()
+
+
+def reap(*_: object) -> None:
+    """Take the exit status of whatever the stage left behind."""
+    try:
+        while os.waitpid(-1, os.WNOHANG)[0]:
+            pass
+    except ChildProcessError:
+        pass
+
+
+def main() -> None:
+    """Guard until standard input ends."""
+    signal.signal(signal.SIGCHLD, reap)
+    if len(sys.argv) > 1:
+        server = socket.create_server(("127.0.0.1", int(sys.argv[1])))
+        threading.Thread(target=serve, args=(server,), daemon=True).start()
+    os.write(1, b"ready\n")
+    while True:
+        ready, _, _ = select.select([0], [], [])
+        if ready and not os.read(0, 4096):
+            os._exit(0)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,1 @@
+"""The ways of running a stage: one module each, one Protocol, one table."""

@@ -1,0 +1,40 @@
+"""What every executor promises."""
+
+from collections.abc import Callable
+from contextlib import AbstractContextManager
+from typing import ClassVar, Protocol
+
+from dvc_runner.model import ContainerExit, ContainerSpec, Environment, Stage
+
+
+class Executor(Protocol):
+    """A way of running stages. ``tests/contract`` holds one test per promise."""
+
+    name: ClassVar[str]
+    links_deps: ClassVar[bool]
+
+    def prepare(self, stage: Stage, on_line: Callable[[str], None]) -> Environment:
+        """Make what the stage's code runs in, unless it is there already.
+
+        An implementation must:
+          1. name it by the hash of what it is made from, so that it is never stale;
+          2. hand over the words of whatever makes it, line by line;
+          3. raise ``BuildError`` with the last of those words if it cannot be made.
+        """
+        ...
+
+    def execute(self, spec: ContainerSpec, on_line: Callable[[str], None]) -> ContainerExit:
+        """Block until the stage's command ends, and say how it ended.
+
+        An implementation must:
+          1. start it exactly as ``spec`` says, or raise ``EngineError``;
+          2. hand over each output line as it arrives, without its newline;
+          3. leave nothing running, also on ``KeyboardInterrupt``;
+          4. end it after ``spec.timeout_s`` with ``Ending.TIMED_OUT``;
+          5. call what vanished ``VANISHED``, never a success.
+        """
+        ...
+
+    def opened(self) -> AbstractContextManager["Executor"]:
+        """Get ready for a run, and let go of everything at its end."""
+        ...

@@ -1,0 +1,253 @@
+"""Stages as sibling containers, each behind a guard that ends it with its runner.
+
+The guard is a small container that owns the PID and network namespaces; the stage joins them.
+Its standard input is held open by the runner: when that ends, so does the guard, and the kernel
+ends everything in its PID namespace. The stage has the guard's network: a loopback, and on it,
+for ``network: tracking``, the one server that the guard forwards to.
+"""
+
+import contextlib
+import inspect
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any, ClassVar
+
+import docker
+
+from dvc_runner.engine import (
+    client,
+    containers,
+    forwarder,
+    guard_main,
+    host_paths,
+    images,
+)
+from dvc_runner.errors import EngineError
+from dvc_runner.model import (
+    ContainerExit,
+    ContainerSpec,
+    Ending,
+    Environment,
+    Network,
+    Stage,
+)
+
+GUARD_UID = 65533
+SIGKILLED = 137
+CORPSE_AGE_S = 60
+PIDS_LIMIT = 4096
+SHM_BYTES = 2**26
+INTERRUPTED_S = 0.001
+HOME = "/home/stage"
+CONTROL = "/run/dvc-runner"
+LINEAGE = f"{CONTROL}/lineage.json"
+WORKSPACE = "/workspace"
+
+
+class DockerExecutor:
+    """Runs a stage in a container of its own, on a Docker-compatible engine."""
+
+    name: ClassVar[str] = "docker"
+    links_deps: ClassVar[bool] = False
+
+    def __init__(
+        self, engine: docker.APIClient, root: Path, *, guard_image: str, base_image: str | None
+    ) -> None:
+        """Use an engine for the project at ``root``.
+
+        Args:
+            engine: A connection that answers.
+            root: The project.
+            guard_image: An image with Python, for guards.
+            base_image: Takes the place of every BASE_IMAGE build argument, if given.
+        """
+        self._engine = engine
+        self._root = root
+        self._guard_image = guard_image
+        self._base_image = base_image
+        self._paths: host_paths.HostPaths | None = None
+
+    @contextlib.contextmanager
+    def opened(self) -> Iterator["DockerExecutor"]:
+        """Sweep what a lost runner left; close the connection at the end."""
+        try:
+            containers.sweep(self._engine, older_than=time.time() - CORPSE_AGE_S)
+            yield self
+        finally:
+            self._engine.close()
+
+    def prepare(self, stage: Stage, on_line: Callable[[str], None]) -> Environment:
+        """Build or pull the stage's image, if it is missing."""
+        container = stage.container
+        if container is None:
+            raise EngineError(
+                f"stage {stage.address} does not say which image it runs in",
+                remedy="add meta.container.build or meta.container.image to it in dvc.yaml",
+            )
+        images.ensure_pulled(self._engine, self._guard_image, on_line)
+        if container.build is None:
+            return images.ensure_pulled(self._engine, container.image or "", on_line)
+        build = images.with_base(container.build, self._base_image)
+        name = stage.address.rpartition(":")[2].split("@")[0].lower()
+        return images.ensure_built(self._engine, self._root, name, build, on_line)
+
+    def execute(self, spec: ContainerSpec, on_line: Callable[[str], None]) -> ContainerExit:
+        """Start a guard and the stage beside it; wait for the stage's end."""
+        if self._paths is None:
+            self._paths = host_paths.find(self._engine, self._root, self._guard_image)
+        tracking = spec.tracking if spec.network is Network.TRACKING else None
+        with contextlib.ExitStack() as stack:
+            if tracking:
+                stack.enter_context(
+                    forwarder.listening(spec.sandbox.control, tracking.host, tracking.port)
+                )
+            guard = stack.enter_context(
+                containers.created(self._engine, self._guard_body(spec), stdin=True)
+            )
+            containers.start(self._engine, guard.id)
+            stage = stack.enter_context(
+                containers.created(self._engine, self._stage_body(spec, guard.id))
+            )
+            containers.await_output(guard)
+            began = time.time()
+            containers.start(self._engine, stage.id)
+            return self._follow(spec, stage, began, on_line)
+
+    def _follow(
+        self,
+        spec: ContainerSpec,
+        stage: containers.Attached,
+        began: float,
+        on_line: Callable[[str], None],
+    ) -> ContainerExit:
+        def end() -> None:
+            containers.stop(self._engine, stage.id)
+            time.sleep(containers.STOP_S)
+            containers.stop(self._engine, stage.id, signal="SIGKILL")
+
+        with containers.deadline(spec.timeout_s, end) as timed_out:
+            try:
+                containers.lines(stage, on_line)
+            except KeyboardInterrupt:
+                with containers.deadline(INTERRUPTED_S, end):
+                    containers.lines(stage, on_line)
+                raise
+            code = containers.exit_code(stage)
+        seconds = time.time() - began
+        if timed_out.is_set():
+            ending = Ending.TIMED_OUT
+        elif code is None:
+            ending = Ending.VANISHED
+        elif code == SIGKILLED and containers.ran_out_of_memory(self._engine, stage.id, began):
+            ending = Ending.OUT_OF_MEMORY
+        else:
+            ending = Ending.KILLED if code == SIGKILLED else Ending.EXITED
+        return ContainerExit(code=code if code is not None else -1, ending=ending, seconds=seconds)
+
+    def _guard_body(self, spec: ContainerSpec) -> dict[str, Any]:
+        tracking = spec.tracking if spec.network is Network.TRACKING else None
+        host: dict[str, Any] = {
+            **_locked_down(),
+            "NetworkMode": "bridge" if spec.network is Network.INTERNET else "none",
+            "Mounts": [self._mount(spec.sandbox.control, CONTROL)],
+        }
+        command = ["python3", "-I", "-S", "-c", inspect.getsource(guard_main)]
+        if tracking:
+            command.append(str(tracking.port))
+            host["ExtraHosts"] = [f"{tracking.host}:127.0.0.1"]
+            host["Sysctls"] = {"net.ipv4.ip_unprivileged_port_start": "0"}
+        return {
+            "Image": self._guard_image,
+            "Entrypoint": [],
+            "Cmd": command,
+            "User": f"{GUARD_UID}:{GUARD_UID}",
+            "OpenStdin": True,
+            "StdinOnce": True,
+            "AttachStdin": True,
+            "AttachStdout": True,
+            "AttachStderr": True,
+            "StopSignal": "SIGKILL",
+            "Labels": {f"{images.LABEL}.guard-of": spec.stage},
+            "HostConfig": host,
+        }
+
+    def _stage_body(self, spec: ContainerSpec, guard: str) -> dict[str, Any]:
+        sandbox = spec.sandbox
+        mounts = [
+            self._mount(sandbox.workspace, WORKSPACE, read_only=False),
+            self._mount(sandbox.home, HOME, read_only=False),
+            self._mount(sandbox.etc / "passwd", "/etc/passwd"),
+            self._mount(sandbox.etc / "group", "/etc/group"),
+            self._mount(sandbox.lineage, LINEAGE),
+            *(self._mount(dep.source, f"{WORKSPACE}/{dep.target}") for dep in sandbox.deps),
+        ]
+        host: dict[str, Any] = {
+            **_locked_down(),
+            "NetworkMode": f"container:{guard}",
+            "PidMode": f"container:{guard}",
+            "Mounts": mounts,
+            "Tmpfs": {
+                "/tmp": f"rw,exec,nosuid,nodev,mode=700,uid={spec.user.uid},gid={spec.user.gid}"  # noqa: S108 - the container's own
+            },
+            "PidsLimit": PIDS_LIMIT,
+            "ShmSize": SHM_BYTES,
+        }
+        if spec.cpus:
+            host["NanoCpus"] = int(spec.cpus * 10**9)
+        if spec.memory_bytes:
+            host["Memory"] = host["MemorySwap"] = spec.memory_bytes
+        env = {
+            **dict(spec.env),
+            "HOME": HOME,
+            "USER": "stage",
+            "DVC_ROOT": WORKSPACE,
+            "LINEAGE_FILE": LINEAGE,
+        }
+        return {
+            "Image": spec.environment.id or spec.environment.reference,
+            "Entrypoint": [],
+            "Cmd": list(spec.argv),
+            "Env": [f"{name}={value}" for name, value in env.items()],
+            "WorkingDir": f"{WORKSPACE}/{spec.wdir}".removesuffix("/."),
+            "User": f"{spec.user.uid}:{spec.user.gid}",
+            "AttachStdout": True,
+            "AttachStderr": True,
+            "Labels": {f"{images.LABEL}.stage": spec.stage},
+            "HostConfig": host,
+        }
+
+    def _mount(self, source: Path, target: str, *, read_only: bool = True) -> dict[str, Any]:
+        if self._paths is None:
+            raise EngineError("the executor is not open", remedy="report this as a bug")
+        return {
+            "Type": "bind",
+            "Source": self._paths.translate(source),
+            "Target": target,
+            "ReadOnly": read_only,
+            # Before engine 25 a mount below a read-only one stays writable.
+            "BindOptions": {"NonRecursive": True},
+        }
+
+
+def connect(
+    root: Path, host: str | None, *, guard_image: str, base_image: str | None
+) -> DockerExecutor:
+    """Connect to the engine at ``host`` for the project at ``root``.
+
+    Raises:
+        EngineError: None answers there.
+    """
+    return DockerExecutor(
+        client.connect(host), root, guard_image=guard_image, base_image=base_image
+    )
+
+
+def _locked_down() -> dict[str, Any]:
+    return {
+        "AutoRemove": True,
+        "CapDrop": ["ALL"],
+        "SecurityOpt": ["no-new-privileges"],
+        "ReadonlyRootfs": True,
+        "LogConfig": {"Type": "none"},
+    }

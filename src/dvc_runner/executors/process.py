@@ -1,0 +1,78 @@
+"""Stages as processes, for where no container engine answers.
+
+A locked virtual environment per stage, and a scratch folder that holds only what is declared.
+Relative paths lead nowhere else; absolute paths and the network are not walled off.
+"""
+
+import contextlib
+import os
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import ClassVar
+
+from dvc_runner.errors import EngineError
+from dvc_runner.executors import environments, processes
+from dvc_runner.model import ContainerExit, ContainerSpec, Environment, Stage
+
+LOCK = "requirements.txt"
+
+
+class ProcessExecutor:
+    """Runs a stage as a process group of its own."""
+
+    name: ClassVar[str] = "process"
+    links_deps: ClassVar[bool] = True
+
+    def __init__(self, root: Path, *, cache: Path) -> None:
+        """Use ``cache`` for the environments of the project at ``root``."""
+        self._root = root
+        self._cache = cache
+
+    @contextlib.contextmanager
+    def opened(self) -> Iterator["ProcessExecutor"]:
+        """Need nothing."""
+        yield self
+
+    def prepare(self, stage: Stage, on_line: Callable[[str], None]) -> Environment:
+        """Install the lock file beside the stage's Dockerfile, if it is not installed yet."""
+        build = stage.container.build if stage.container else None
+        lock = (self._root / build.dockerfile).parent / LOCK if build else None
+        if lock is None or not lock.is_file():
+            raise EngineError(
+                f"stage {stage.address} has no {LOCK} beside a Dockerfile, so it runs in a "
+                "container only",
+                remedy="start a container engine, or add that lock file",
+            )
+        return environments.ensure(self._cache, lock, on_line)
+
+    def execute(self, spec: ContainerSpec, on_line: Callable[[str], None]) -> ContainerExit:
+        """Start the command in the scratch folder, and wait for its end and its children's."""
+        temporary = spec.sandbox.home / ".tmp"
+        temporary.mkdir()
+        return processes.run(
+            spec.argv,
+            on_line,
+            cwd=spec.sandbox.workspace / spec.wdir,
+            env=_environment(spec, temporary),
+            timeout_s=spec.timeout_s,
+        )
+
+
+def _environment(spec: ContainerSpec, temporary: Path) -> dict[str, str]:
+    sandbox = spec.sandbox
+    place = Path(spec.environment.reference)
+    folders = [str(sandbox.workspace / folder) for folder in spec.python_path]
+    return {
+        "PATH": os.pathsep.join([str(place / "bin"), "/usr/local/bin", "/usr/bin", "/bin"]),
+        "LANG": "C.UTF-8",
+        "PYTHONUNBUFFERED": "1",
+        "PYTHONDONTWRITEBYTECODE": "1",
+        **dict(spec.env),
+        "VIRTUAL_ENV": str(place),
+        "PYTHONPATH": os.pathsep.join(folders),
+        "HOME": str(sandbox.home),
+        "USER": "stage",
+        "TMPDIR": str(temporary),
+        "DVC_ROOT": str(sandbox.workspace),
+        "LINEAGE_FILE": str(sandbox.lineage),
+    }

@@ -1,0 +1,235 @@
+"""The frozen values that travel between the floors."""
+
+from dataclasses import dataclass
+from enum import StrEnum
+from pathlib import Path
+
+
+class Network(StrEnum):
+    """What a stage reaches."""
+
+    NONE = "none"
+    TRACKING = "tracking"
+    INTERNET = "internet"
+
+
+class Outcome(StrEnum):
+    """How a stage came out of a run."""
+
+    RAN = "ran"
+    RESTORED = "restored"
+    SKIPPED = "skipped"
+    FAILED = "failed"
+    BLOCKED = "blocked"
+    CANCELLED = "cancelled"
+
+
+class Ending(StrEnum):
+    """How a command ended, as far as its exit code does not say."""
+
+    EXITED = "exited"
+    OUT_OF_MEMORY = "out of memory"
+    TIMED_OUT = "timed out"
+    KILLED = "killed"
+    VANISHED = "vanished"
+
+
+class ReasonKind(StrEnum):
+    """Why a stage runs."""
+
+    NEW = "new"
+    DEP = "dep"
+    PARAM = "param"
+    OUT = "out"
+    COMMAND = "command"
+    FORCED = "forced"
+    ALWAYS_CHANGED = "always_changed"
+    UPSTREAM = "upstream"
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Reason:
+    """One thing that makes a stage run; ``old`` and ``new`` are short texts, or None."""
+
+    kind: ReasonKind
+    name: str = ""
+    old: str | None = None
+    new: str | None = None
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Build:
+    """What an image is built from; paths are POSIX and relative to the project's root.
+
+    With ``include``, only those folders of the context are sent, each under its own name.
+    """
+
+    context: str
+    dockerfile: str
+    include: tuple[str, ...] = ()
+    args: tuple[tuple[str, str], ...] = ()
+
+    @property
+    def folders(self) -> tuple[str, ...]:
+        """The folders whose content is in the image."""
+        if not self.include:
+            return (self.context,)
+        prefix = "" if self.context == "." else f"{self.context}/"
+        return tuple(f"{prefix}{name}" for name in self.include)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Container:
+    """``meta.container`` of a stage, checked; exactly one of ``build`` and ``image`` is set."""
+
+    build: Build | None = None
+    image: str | None = None
+    network: Network = Network.NONE
+    secrets: tuple[str, ...] = ()
+    cpus: float | None = None
+    memory_bytes: int | None = None
+    timeout_s: float | None = None
+    retries: int = 0
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Dep:
+    """A file or folder that a stage reads; ``path`` is POSIX and relative to the root."""
+
+    path: str
+    md5: str | None = None
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Out:
+    """A file or folder that a stage writes; ``path`` is POSIX and relative to the root."""
+
+    path: str
+    persist: bool = False
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class ParamsFile:
+    """A parameters file cut down to what the stage declares, as the stage will find it."""
+
+    path: str
+    text: str
+    json_values: str
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Stage:
+    """A stage of dvc.yaml, resolved.
+
+    ``argv`` is what follows ``dvc-runner exec``; None where the command is for a shell to run.
+    """
+
+    address: str
+    wdir: str
+    cmd: str
+    argv: tuple[str, ...] | None
+    deps: tuple[Dep, ...]
+    outs: tuple[Out, ...]
+    params: tuple[ParamsFile, ...]
+    container: Container | None
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Environment:
+    """What a stage's code runs in: an image, or a virtual environment.
+
+    ``reference`` is how the executor names it, ``key`` the hash of what it is made from, ``id``
+    what the engine calls it (None for a virtual environment).
+    """
+
+    reference: str
+    key: str
+    id: str | None = None
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class User:
+    """Whom a stage runs as."""
+
+    uid: int
+    gid: int
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Bind:
+    """A file or folder shown to a stage, read-only.
+
+    ``target`` is relative to the stage's working folder's root.
+    """
+
+    source: Path
+    target: str
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Sandbox:
+    """The scratch folder of one stage.
+
+    ``workspace`` becomes the stage's ``/workspace``, ``home`` its home folder, ``etc`` holds
+    ``passwd`` and ``group``, ``control`` what the runner and the stage's guard share.
+    """
+
+    scratch: Path
+    workspace: Path
+    home: Path
+    etc: Path
+    control: Path
+    lineage: Path
+    deps: tuple[Bind, ...]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class TrackingServer:
+    """The one server that ``network: tracking`` reaches."""
+
+    uri: str
+    host: str
+    port: int
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class ContainerSpec:
+    """All that an executor needs to know to run one stage."""
+
+    stage: str
+    argv: tuple[str, ...]
+    wdir: str
+    environment: Environment
+    sandbox: Sandbox
+    env: tuple[tuple[str, str], ...]
+    python_path: tuple[str, ...]
+    user: User
+    network: Network
+    tracking: TrackingServer | None
+    cpus: float | None
+    memory_bytes: int | None
+    timeout_s: float | None
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class ContainerExit:
+    """How a stage's command ended."""
+
+    code: int
+    ending: Ending
+    seconds: float
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class StageResult:
+    """What became of one stage in one run; ``log`` is relative to the root."""
+
+    stage: str
+    outcome: Outcome
+    reasons: tuple[Reason, ...] = ()
+    seconds: float = 0.0
+    image: str | None = None
+    log: str | None = None
+    error: str | None = None
+    remedy: str | None = None
+    exit_code: int = 0

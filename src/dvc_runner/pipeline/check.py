@@ -1,0 +1,24 @@
+"""What dvc.yaml has to say for a stage's results to be trusted."""
+
+from dvc_runner.errors import ConfigurationError
+from dvc_runner.model import Stage
+
+
+def check(stage: Stage) -> None:
+    """See that everything a stage's image is built from is among its deps.
+
+    Else an edit would change the image, and no dep, and the stage would not run again.
+
+    Raises:
+        ConfigurationError: A folder of the build is not below any dep.
+    """
+    build = stage.container.build if stage.container else None
+    if build is None:
+        return
+    deps = [dep.path for dep in stage.deps]
+    for folder in (*build.folders, build.dockerfile):
+        if not any(folder == dep or folder.startswith(f"{dep}/") or dep == "." for dep in deps):
+            raise ConfigurationError(
+                f"{folder} goes into the image of stage {stage.address}, and is not among its deps",
+                remedy=f"add {folder} to deps of {stage.address} in dvc.yaml",
+            )

@@ -1,0 +1,112 @@
+"""A run: every stage that the targets need, in the order of the graph."""
+
+import time
+from dataclasses import dataclass, replace
+
+from dvc_runner.errors import ConfigurationError, DvcRunnerError
+from dvc_runner.model import Outcome, Reason, ReasonKind, StageResult
+from dvc_runner.pipeline.record import Record
+from dvc_runner.pipeline.stage_run import Surroundings, run_stage
+from dvc_runner.workspace.dvc_project import DvcProject
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Request:
+    """What a person asked of a run."""
+
+    targets: tuple[str, ...] = ()
+    force: bool = False
+    single_item: bool = False
+    keep_going: bool = False
+
+
+class Run:
+    """One run of a project's stages, one after the other.
+
+    A failed stage blocks what reads its outs; the others go on only with ``keep_going``.
+    """
+
+    def __init__(
+        self, project: DvcProject, around: Surroundings, request: Request, record: Record
+    ) -> None:
+        """Set up a run; nothing is read or run yet."""
+        self._project = project
+        self._around = around
+        self._request = request
+        self._record = record
+        self.results: dict[str, StageResult] = {}
+        self.interrupted = False
+
+    def go(self) -> None:
+        """Bring every stage up to date; ``results`` has one entry per stage, in order.
+
+        An interrupt ends the stage at work, which counts as cancelled, and the run.
+
+        Raises:
+            ConfigurationError: dvc.yaml cannot be read.
+        """
+        request = self._request
+        with self._project.session():
+            for address in self._project.plan(request.targets, single_item=request.single_item):
+                result = self._stopped(address) or self._bring_up_to_date(address)
+                self.results[address] = result
+                self._record.stage_ended(result)
+                if self.interrupted:
+                    break
+
+    def _stopped(self, address: str) -> StageResult | None:
+        for upstream in self._project.upstream(address):
+            found = self.results.get(upstream)
+            if found and found.outcome in (Outcome.FAILED, Outcome.BLOCKED):
+                return _not_run(address, upstream, Outcome.BLOCKED)
+        failed = [r.stage for r in self.results.values() if r.outcome is Outcome.FAILED]
+        if failed and not self._request.keep_going:
+            return _not_run(address, failed[0], Outcome.CANCELLED)
+        return None
+
+    def _bring_up_to_date(self, address: str) -> StageResult:
+        began = time.monotonic()
+        result = StageResult(stage=address, outcome=Outcome.SKIPPED)
+        try:
+            reasons = self._project.reasons(address, forced=self._request.force)
+            result = replace(result, reasons=reasons)
+            if reasons and not self._request.force and self._project.restore(address):
+                result = replace(result, outcome=Outcome.RESTORED)
+            elif reasons:
+                self._record.stage_started(address, reasons)
+                result = replace(result, outcome=Outcome.RAN, log=self._record.log_of(address))
+                result = replace(result, image=self._execute(address))
+        except KeyboardInterrupt:
+            self.interrupted = True
+            result = replace(result, outcome=Outcome.CANCELLED)
+        except DvcRunnerError as error:
+            result = replace(
+                result,
+                outcome=Outcome.FAILED,
+                error=str(error),
+                remedy=error.remedy,
+                exit_code=error.exit_code,
+            )
+        return replace(result, seconds=time.monotonic() - began)
+
+    def _execute(self, address: str) -> str | None:
+        """Run a stage; give the name of what it ran in, or None where a shell ran it."""
+        stage = self._project.stage(address)
+        if stage.argv and stage.container is None:
+            raise ConfigurationError(
+                f"stage {address} has the command dvc-runner exec, and no meta.container",
+                remedy="say there which image it runs in:  build: FOLDER  or  image: NAME@sha256:…",
+            )
+        if stage.argv is None or stage.container is None:
+            self._project.reproduce_as_dvc(address)
+            return None
+        stage = self._project.hash_deps(address)
+        with self._record.writing_log(address) as on_line, self._project.unlocked():
+            environment = run_stage(stage, self._around, on_line)
+        self._project.commit(address)
+        return environment.reference
+
+
+def _not_run(address: str, because_of: str, outcome: Outcome) -> StageResult:
+    reason = Reason(kind=ReasonKind.UPSTREAM, name=because_of, new="failed")
+    return StageResult(stage=address, outcome=outcome, reasons=(reason,))

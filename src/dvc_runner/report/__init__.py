@@ -1,0 +1,1 @@
+"""The run record shown to people: as it goes, and as a summary."""

@@ -1,0 +1,38 @@
+"""Reasons and times in words."""
+
+from collections.abc import Sequence
+
+MINUTE = 60
+LONGEST = 60
+
+
+def reason(kind: str, name: str, old: str | None, new: str | None) -> str:
+    """Say one reason in a few words."""
+    change = f" {old} → {new}" if old is not None and new is not None else ""
+    return {
+        "new": "never run",
+        "dep": f"{name} changed" if new != "missing" else f"{name} is missing",
+        "param": f"{name}{change}" if change else f"{name} {new or 'changed'}",
+        "out": f"{name} is {new}",
+        "command": "the command changed",
+        "forced": "forced",
+        "always_changed": "always runs",
+        "upstream": f"{name} {new or 'changes'}",
+    }[kind]
+
+
+def reasons(found: Sequence[tuple[str, str, str | None, str | None]]) -> str:
+    """Say the first reason, and how many more there are."""
+    if not found:
+        return "nothing changed"
+    first = reason(*found[0])
+    first = first if len(first) <= LONGEST else first[: LONGEST - 1] + "…"
+    return first + (f" (+{len(found) - 1} more)" if len(found) > 1 else "")
+
+
+def duration(seconds: float) -> str:
+    """Say a time, short: ``3.2 s``, ``2 min 05 s``."""
+    if seconds < MINUTE:
+        return f"{seconds:.1f} s"
+    minutes, rest = divmod(round(seconds), MINUTE)
+    return f"{minutes} min {rest:02d} s"

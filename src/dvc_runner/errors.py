@@ -1,5 +1,6 @@
 """Every error a user can meet: what is wrong, the way out, and the exit code it ends with."""
 
+import errno
 from typing import ClassVar
 
 EXIT_STAGE_FAILED = 1
@@ -44,6 +45,10 @@ class EngineError(DvcRunnerError):
     exit_code = EXIT_ENGINE
 
 
+class EnginePermissionError(EngineError):
+    """There is an engine, and its socket is not ours to open."""
+
+
 class BuildError(EngineError):
     """An image or a virtual environment could not be made."""
 
@@ -58,3 +63,19 @@ class WorkspaceBusyError(DvcRunnerError):
     """Another run holds the workspace."""
 
     exit_code = EXIT_BUSY
+
+
+def of_os_error(error: OSError) -> DvcRunnerError:
+    """Give our error for what the operating system refused: no room, no right, or else its own words."""
+    what = error.filename or "a file"
+    if error.errno in (errno.ENOSPC, errno.EDQUOT):
+        return StageError(
+            f"the disk is full, or its quota for this user: {what} could not be written",
+            remedy="make room (df -h shows where; dvc gc frees old data), then run again",
+        )
+    if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
+        return ConfigurationError(
+            f"{what}: {error.strerror}",
+            remedy="run as the owner of the project, or in a copy of your own",
+        )
+    return StageError(f"{what}: {error.strerror or error}", remedy="mend that, then run again")

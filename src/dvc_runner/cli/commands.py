@@ -1,17 +1,17 @@
 """What each command does, once its arguments are read."""
 
+import contextlib
 import dataclasses
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from dvc_runner.cli import settings as settings_file
 from dvc_runner.cli.printing import err, machine_readable, out
 from dvc_runner.cli.settings import Settings
-from dvc_runner.errors import EXIT_INTERRUPTED
+from dvc_runner.errors import DvcRunnerError
 from dvc_runner.executors.base import Executor
 from dvc_runner.executors.table import choose
-from dvc_runner.model import Outcome
 from dvc_runner.pipeline.check import check
 from dvc_runner.pipeline.record import Observer, Record
 from dvc_runner.pipeline.run import Request, Run
@@ -28,54 +28,54 @@ def run(request: Request, executor_name: str | None, *, as_json: bool) -> int:
     began = time.monotonic()
     write = err if as_json else out
     observer: Observer = JsonLines(machine_readable(), err) if as_json else Progress(out)
-    project, settings = _open()
-    with run_lock.held(project.root / FOLDER):
+    with _opened() as (project, settings), run_lock.held(project.root / FOLDER):
         executor = _executor(project.root, settings, executor_name, write)
-        with executor.opened():
-            record = Record(project.root, [observer])
-            record.run_started(targets=request.targets, jobs=1, executor=executor.name)
-            work = Run(project, _around(project, settings, executor), request, record)
-            work.go()
-    results = tuple(work.results.values())
-    codes = [result.exit_code for result in results if result.outcome is Outcome.FAILED]
-    code = EXIT_INTERRUPTED if work.interrupted else next(iter(codes), 0)
-    seconds = time.monotonic() - began
-    ended = "cancelled" if work.interrupted else "failed" if codes else "done"
-    record.run_ended(outcome=ended, exit_code=code, seconds=seconds)
-    for line in [*summary.table(results), *summary.failures(project.root, results)]:
-        write(line)
-    write(f"{ended} in {words.duration(seconds)}; record: {FOLDER.as_posix()}/runs/{record.run}")
-    if codes:
+        record = Record(project.root, [observer])
+        record.run_started(targets=request.targets, jobs=1, executor=executor.name)
+        work = Run(project, _around(project, settings, executor), request, record)
+        try:
+            with executor.opened():
+                work.go()
+        except DvcRunnerError as error:
+            record.run_ended(outcome="failed", exit_code=error.exit_code, seconds=time.monotonic() - began)
+            raise
+        seconds = time.monotonic() - began
+        record.run_ended(outcome=work.outcome, exit_code=work.exit_code, seconds=seconds)
+        results = tuple(work.results.values())
+        for line in [*summary.table(results), *summary.failures(project.root, results)]:
+            write(line)
+    write(f"{work.outcome} in {words.duration(seconds)}; record: {FOLDER.as_posix()}/runs/{record.run}")
+    if work.outcome == "failed":
         write("once that is mended, the same command goes on from there")
-    return code
+    return work.exit_code
 
 
 def execute(argv: list[str], executor_name: str | None) -> int:
     """Run the one stage that DVC is at, in its container; give the exit code."""
     address, root = settings_file.dvc_stage()
-    project, settings = _open(root)
-    stage = project.hash_deps(project.find(address, Path.cwd(), argv).address)
-    stage = dataclasses.replace(stage, argv=tuple(argv))
-    executor = _executor(project.root, settings, executor_name, err)
-    with executor.opened():
-        run_stage(stage, _around(project, settings, executor), out)
+    with _opened(root) as (project, settings):
+        stage = project.hash_deps(project.find(address, Path.cwd(), argv).address)
+        stage = dataclasses.replace(stage, argv=tuple(argv))
+        executor = _executor(project.root, settings, executor_name, err)
+        with executor.opened():
+            run_stage(stage, _around(project, settings, executor), out, err)
     return 0
 
 
 def build(targets: tuple[str, ...], executor_name: str | None) -> int:
     """Make the images (or environments) of the targets' stages, where missing."""
-    project, settings = _open()
-    executor = _executor(project.root, settings, executor_name, err)
-    with executor.opened():
-        for address in project.plan(targets, single_item=False):
-            stage = project.stage(address)
-            if stage.container is None:
-                continue
-            check(stage)
-            began = time.monotonic()
-            environment = executor.prepare(stage, _prefixed(address))
-            seconds = words.duration(time.monotonic() - began)
-            out(f"{address}: {environment.reference} ({seconds})")
+    with _opened() as (project, settings):
+        executor = _executor(project.root, settings, executor_name, err)
+        with executor.opened():
+            for address in project.plan(targets, single_item=False):
+                stage = project.stage(address)
+                if stage.container is None:
+                    continue
+                check(stage)
+                began = time.monotonic()
+                environment = executor.prepare(stage, _prefixed(address))
+                seconds = words.duration(time.monotonic() - began)
+                out(f"{address}: {environment.reference} ({seconds})")
     return 0
 
 
@@ -83,14 +83,13 @@ def _prefixed(address: str) -> Callable[[str], None]:
     return lambda line: err(f"  {address} │ {line}")
 
 
-def _open(folder: Path | None = None) -> tuple[DvcProject, Settings]:
-    project = DvcProject(folder or Path.cwd())
-    return project, settings_file.read(project.root)
+@contextlib.contextmanager
+def _opened(folder: Path | None = None) -> Iterator[tuple[DvcProject, Settings]]:
+    with contextlib.closing(DvcProject(folder or Path.cwd())) as project:
+        yield project, settings_file.read(project.root)
 
 
-def _executor(
-    root: Path, settings: Settings, name: str | None, write: Callable[[str], None]
-) -> Executor:
+def _executor(root: Path, settings: Settings, name: str | None, write: Callable[[str], None]) -> Executor:
     executor, why = choose(
         name or settings.executor,
         root,

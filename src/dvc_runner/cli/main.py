@@ -8,7 +8,7 @@ from types import FrameType
 from dvc_runner import __version__
 from dvc_runner.cli import settings
 from dvc_runner.cli.printing import err
-from dvc_runner.errors import EXIT_INTERRUPTED, EXIT_STAGE_FAILED, DvcRunnerError
+from dvc_runner.errors import EXIT_INTERRUPTED, DvcRunnerError, of_os_error
 
 EXIT_CODES = """exit codes:
   0 done · 1 a stage failed · 2 usage · 3 configuration · 4 container engine
@@ -26,16 +26,14 @@ def main(arguments: list[str] | None = None) -> int:
         err("interrupted: nothing of ours is left running")
         return EXIT_INTERRUPTED
     except DvcRunnerError as error:
-        err(f"error: {error}\n  {error.remedy}")
-        return error.exit_code
+        return _told(error)
     except OSError as error:
-        err(f"error: {error}\n  see that the disk has room, and that the project is yours to write")
-        return EXIT_STAGE_FAILED
+        return _told(of_os_error(error))
 
 
 def _dispatch(parsed: argparse.Namespace) -> int:
     # DVC takes most of a second to import, and --help does not need it.
-    settings.quiet_dvc()
+    settings.prepare_for_dvc()
     from dvc_runner.cli import commands  # noqa: PLC0415
     from dvc_runner.pipeline.run import Request  # noqa: PLC0415
 
@@ -52,6 +50,11 @@ def _dispatch(parsed: argparse.Namespace) -> int:
     return commands.run(request, parsed.executor, as_json=parsed.json)
 
 
+def _told(error: DvcRunnerError) -> int:
+    err(f"error: {error}\n  {error.remedy}")
+    return error.exit_code
+
+
 def _interrupt(number: int, frame: FrameType | None) -> None:
     del number, frame
     raise KeyboardInterrupt
@@ -66,17 +69,11 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--version", action="version", version=f"dvc-runner {__version__}")
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
-    run = _command(
-        commands, "run", "bring stages up to date", "dvc-runner run train --executor docker"
-    )
+    run = _command(commands, "run", "bring stages up to date", "dvc-runner run train --executor docker")
     run.add_argument("targets", nargs="*", metavar="TARGET", help="stages; all, if none is named")
     run.add_argument("-f", "--force", action="store_true", help="run also what did not change")
-    run.add_argument(
-        "-s", "--single-item", action="store_true", help="leave out what the targets depend on"
-    )
-    run.add_argument(
-        "-k", "--keep-going", action="store_true", help="after a failure, finish what can be"
-    )
+    run.add_argument("-s", "--single-item", action="store_true", help="leave out what the targets depend on")
+    run.add_argument("-k", "--keep-going", action="store_true", help="after a failure, finish what can be")
     run.add_argument("--json", action="store_true", help="events on stdout, one JSON object a line")
     build = _command(commands, "build", "make the stages' images", "dvc-runner build train")
     build.add_argument("targets", nargs="*", metavar="TARGET", help="stages; all, if none is named")

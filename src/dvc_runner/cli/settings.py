@@ -1,5 +1,6 @@
 """Settings: the environment first, then ``.env``, then ``.env.auto``."""
 
+import getpass
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -10,9 +11,9 @@ from dotenv import dotenv_values
 from dvc_runner.errors import ConfigurationError, UsageError
 
 FILES = (".env.auto", ".env")
-GUARD_IMAGE = (
-    "python:3.13-slim@sha256:7c61056e61ac89e852de05f3dc6fa51a6dd2181797bceed46aa725dd7cb2cd3b"
-)
+TRACKING_URI = "MLFLOW_TRACKING_URI"
+CREDENTIALS = ("MLFLOW_TRACKING_USERNAME", "MLFLOW_TRACKING_PASSWORD", "MLFLOW_TRACKING_TOKEN")
+GUARD_IMAGE = "python:3.13-slim@sha256:7c61056e61ac89e852de05f3dc6fa51a6dd2181797bceed46aa725dd7cb2cd3b"
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -61,17 +62,24 @@ def read(folder: Path) -> Settings:
         ConfigurationError: A file cannot be read.
     """
     values: dict[str, str] = {}
-    for name in FILES:
-        path = folder / name
-        try:
-            if path.is_file():
-                found = dotenv_values(path, interpolate=False, encoding="utf-8-sig")
-                values |= {key: value for key, value in found.items() if value is not None}
-        except (OSError, UnicodeDecodeError) as error:
-            raise ConfigurationError(
-                f"{path} cannot be read: {error}", remedy="see its rights, and that it is UTF-8"
-            ) from error
-    return Settings(values={**values, **os.environ})
+    for layer in (*(_file(folder / name) for name in FILES), os.environ):
+        if layer.get(TRACKING_URI):
+            # Credentials belong to the address beside them, and go to no other server.
+            values = {key: value for key, value in values.items() if key not in CREDENTIALS}
+        values |= {key: value for key, value in layer.items() if value}
+    return Settings(values=values)
+
+
+def _file(path: Path) -> Mapping[str, str]:
+    try:
+        if not path.is_file():
+            return {}
+        found = dotenv_values(path, interpolate=False, encoding="utf-8-sig")
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigurationError(
+            f"{path} cannot be read: {error}", remedy="see its rights, and that it is UTF-8"
+        ) from error
+    return {key: value for key, value in found.items() if value is not None}
 
 
 def dvc_stage() -> tuple[str, Path | None]:
@@ -90,6 +98,10 @@ def dvc_stage() -> tuple[str, Path | None]:
     return address, Path(root) if root else None
 
 
-def quiet_dvc() -> None:
-    """Keep DVC from sending usage figures: it would start a process for every command."""
+def prepare_for_dvc() -> None:
+    """Keep DVC from two things: sending usage figures, and failing where the user has no name."""
     os.environ.setdefault("DVC_NO_ANALYTICS", "1")
+    try:
+        getpass.getuser()
+    except (KeyError, OSError):
+        os.environ["LOGNAME"] = str(os.getuid())

@@ -11,7 +11,7 @@ import docker
 import requests
 from docker.errors import APIError, DockerException
 
-from dvc_runner.errors import EngineError
+from dvc_runner.errors import EngineError, EnginePermissionError
 
 DEFAULT_HOST = "unix:///var/run/docker.sock"
 ANSWER_S = 10
@@ -76,9 +76,10 @@ def _check_socket(path: Path) -> None:
         ) from error
     if not stat.S_ISSOCK(found.st_mode) or not os.access(path, os.R_OK | os.W_OK):
         group = _group_name(found.st_gid)
-        raise EngineError(
+        raise EnginePermissionError(
             f"permission denied on the engine's socket {path}, which is of group {group}",
-            remedy=f"join that group: sudo usermod -aG {group} $USER, then log in again",
+            remedy=f"join that group: sudo usermod -aG {group} $USER, then log in again; "
+            "or run without an engine: --executor process",
         )
 
 

@@ -31,25 +31,25 @@ class Attached:
 
 
 @contextlib.contextmanager
-def created(
-    client: docker.APIClient, body: dict[str, Any], *, stdin: bool = False
-) -> Iterator[Attached]:
+def created(client: docker.APIClient, body: dict[str, Any], *, stdin: bool = False) -> Iterator[Attached]:
     """Create a container from an API body and attach to it; remove it whatever happens."""
     body["Labels"] = {**body.get("Labels", {}), LABEL: "run"}
     with told(f"create a container of {body['Image']}"):
         made = client.create_container_from_config(body)
     container = str(made["Id"])
-    try:
+    with contextlib.ExitStack() as stack:
+        stack.callback(remove, client, container)
         with told("attach to a container"):
             streams = {"stream": 1, "stdin": 1 if stdin else 0, "stdout": 1, "stderr": 1}
             stream = client.attach_socket(container, params=streams)
+            # The SDK hangs the response on the socket it gives; closing the socket alone leaves it half open.
+            stack.callback(stream._response.close)  # noqa: SLF001 - docker 7
             # Asked before the start, so that an end cannot be missed.
             url = f"{client.base_url}/v{client.api_version}/containers/{container}/wait"
             end = client.post(url, params={"condition": "removed"}, stream=True, timeout=None)
+            stack.callback(end.close)
             end.raise_for_status()
         yield Attached(id=container, stream=stream, end=end)
-    finally:
-        remove(client, container)
 
 
 def start(client: docker.APIClient, container: str) -> None:

@@ -104,13 +104,9 @@ def _on_host(client: docker.APIClient, image: str, path: Path) -> bool:
     return True
 
 
-def _mounts(
-    client: docker.APIClient, container: str
-) -> tuple[tuple[PurePosixPath, PurePosixPath], ...]:
+def _mounts(client: docker.APIClient, container: str) -> tuple[tuple[PurePosixPath, PurePosixPath], ...]:
     with told("inspect the runner's container"):
         mounts = client.inspect_container(container)["Mounts"]
     return tuple(
-        (PurePosixPath(mount["Destination"]), PurePosixPath(mount["Source"]))
-        for mount in mounts
-        if mount.get("Source")
+        (PurePosixPath(mount["Destination"]), PurePosixPath(mount["Source"])) for mount in mounts if mount.get("Source")
     )

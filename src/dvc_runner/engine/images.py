@@ -40,9 +40,7 @@ def ensure_built(
     return Environment(reference=reference, key=key, id=found)
 
 
-def ensure_pulled(
-    client: docker.APIClient, reference: str, on_line: Callable[[str], None]
-) -> Environment:
+def ensure_pulled(client: docker.APIClient, reference: str, on_line: Callable[[str], None]) -> Environment:
     """Give the image called ``reference``, pulled now if it is missing.
 
     Raises:
@@ -95,9 +93,7 @@ def _build(
         _follow(reference, events, on_line)
 
 
-def _follow(
-    reference: str, events: Iterable[dict[str, Any]], on_line: Callable[[str], None]
-) -> None:
+def _follow(reference: str, events: Iterable[dict[str, Any]], on_line: Callable[[str], None]) -> None:
     tail: list[str] = []
     for event in events:
         for line in str(event.get("stream") or "").splitlines():

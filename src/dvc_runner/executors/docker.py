@@ -51,9 +51,7 @@ class DockerExecutor:
     name: ClassVar[str] = "docker"
     links_deps: ClassVar[bool] = False
 
-    def __init__(
-        self, engine: docker.APIClient, root: Path, *, guard_image: str, base_image: str | None
-    ) -> None:
+    def __init__(self, engine: docker.APIClient, root: Path, *, guard_image: str, base_image: str | None) -> None:
         """Use an engine for the project at ``root``.
 
         Args:
@@ -99,16 +97,10 @@ class DockerExecutor:
         tracking = spec.tracking if spec.network is Network.TRACKING else None
         with contextlib.ExitStack() as stack:
             if tracking:
-                stack.enter_context(
-                    forwarder.listening(spec.sandbox.control, tracking.host, tracking.port)
-                )
-            guard = stack.enter_context(
-                containers.created(self._engine, self._guard_body(spec), stdin=True)
-            )
+                stack.enter_context(forwarder.listening(spec.sandbox.control, tracking.host, tracking.port))
+            guard = stack.enter_context(containers.created(self._engine, self._guard_body(spec), stdin=True))
             containers.start(self._engine, guard.id)
-            stage = stack.enter_context(
-                containers.created(self._engine, self._stage_body(spec, guard.id))
-            )
+            stage = stack.enter_context(containers.created(self._engine, self._stage_body(spec, guard.id)))
             containers.await_output(guard)
             began = time.time()
             containers.start(self._engine, stage.id)
@@ -230,17 +222,13 @@ class DockerExecutor:
         }
 
 
-def connect(
-    root: Path, host: str | None, *, guard_image: str, base_image: str | None
-) -> DockerExecutor:
+def connect(root: Path, host: str | None, *, guard_image: str, base_image: str | None) -> DockerExecutor:
     """Connect to the engine at ``host`` for the project at ``root``.
 
     Raises:
         EngineError: None answers there.
     """
-    return DockerExecutor(
-        client.connect(host), root, guard_image=guard_image, base_image=base_image
-    )
+    return DockerExecutor(client.connect(host), root, guard_image=guard_image, base_image=base_image)
 
 
 def _locked_down() -> dict[str, Any]:

@@ -39,8 +39,7 @@ class ProcessExecutor:
         lock = (self._root / build.dockerfile).parent / LOCK if build else None
         if lock is None or not lock.is_file():
             raise EngineError(
-                f"stage {stage.address} has no {LOCK} beside a Dockerfile, so it runs in a "
-                "container only",
+                f"stage {stage.address} has no {LOCK} beside a Dockerfile, so it runs in a container only",
                 remedy="start a container engine, or add that lock file",
             )
         return environments.ensure(self._cache, lock, on_line)

@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from dvc_runner.errors import EngineError, UsageError
+from dvc_runner.errors import EngineError, EnginePermissionError, UsageError
 from dvc_runner.executors import docker
 from dvc_runner.executors.base import Executor
 from dvc_runner.executors.docker import DockerExecutor
@@ -31,7 +31,7 @@ def choose(
         cache: The folder for virtual environments.
 
     Raises:
-        EngineError: docker is wanted and no engine answers.
+        EngineError: docker is wanted and no engine answers, or there is one that is not ours to use.
         UsageError: ``wanted`` is no executor.
     """
     if wanted not in (None, *EXECUTORS):
@@ -40,6 +40,8 @@ def choose(
         return ProcessExecutor(root, cache=cache), f"process, as asked; {_NOT_WALLED}"
     try:
         executor = docker.connect(root, engine_host, guard_image=guard_image, base_image=base_image)
+    except EnginePermissionError:
+        raise
     except EngineError as error:
         if wanted:
             raise

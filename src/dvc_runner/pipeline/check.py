@@ -1,5 +1,7 @@
 """What dvc.yaml has to say for a stage's results to be trusted."""
 
+from pathlib import PurePosixPath
+
 from dvc_runner.errors import ConfigurationError
 from dvc_runner.model import Stage
 
@@ -17,7 +19,8 @@ def check(stage: Stage) -> None:
         return
     deps = [dep.path for dep in stage.deps]
     for folder in (*build.folders, build.dockerfile):
-        if not any(folder == dep or folder.startswith(f"{dep}/") or dep == "." for dep in deps):
+        path = PurePosixPath(folder)
+        if ".." in path.parts or not any(path.is_relative_to(dep) for dep in deps):
             raise ConfigurationError(
                 f"{folder} goes into the image of stage {stage.address}, and is not among its deps",
                 remedy=f"add {folder} to deps of {stage.address} in dvc.yaml",

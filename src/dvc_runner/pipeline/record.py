@@ -4,7 +4,7 @@ import contextlib
 import datetime as dt
 import json
 import secrets
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Protocol, TextIO
 
@@ -72,15 +72,10 @@ class Record:
         return (self._folder / f"{name}.log").relative_to(self._root).as_posix()
 
     @contextlib.contextmanager
-    def writing_log(self, stage: str) -> Iterator[Callable[[str], None]]:
-        """Give a function that takes a stage's output, line by line."""
-        with (self._root / self.log_of(stage)).open("a", encoding="utf-8") as log:
-            yield lambda line: self._line(log, stage, line)
-
-    def _line(self, log: TextIO, stage: str, line: str) -> None:
-        log.write(line + "\n")
-        for observer in self._observers:
-            observer.line(stage, line)
+    def writing_log(self, stage: str) -> Iterator["StageLog"]:
+        """Open a stage's log."""
+        with (self._root / self.log_of(stage)).open("a", encoding="utf-8") as file:
+            yield StageLog(stage, file, self._observers)
 
     def _emit(self, event: str, values: dict[str, object]) -> None:
         now = dt.datetime.now(dt.UTC).isoformat(timespec="milliseconds")
@@ -91,8 +86,30 @@ class Record:
             observer.event(event, whole)
 
 
+class StageLog:
+    """A stage's log file, and whoever listens."""
+
+    def __init__(self, stage: str, file: TextIO, observers: Sequence[Observer]) -> None:
+        """Write to ``file``, and tell ``observers``."""
+        self._stage = stage
+        self._file = file
+        self._observers = observers
+        self._preparing = False
+
+    def line(self, line: str) -> None:
+        """Take a line of the stage's own output."""
+        self._file.write(line + "\n")
+        for observer in self._observers:
+            observer.line(self._stage, line)
+
+    def preparation(self, line: str) -> None:
+        """Take a line of an image's build or an installation: the first is shown, all are kept."""
+        if not self._preparing:
+            self._preparing = True
+            self.line(line)
+        else:
+            self._file.write(line + "\n")
+
+
 def _plain(reasons: tuple[Reason, ...]) -> list[dict[str, str | None]]:
-    return [
-        {"kind": str(reason.kind), "name": reason.name, "old": reason.old, "new": reason.new}
-        for reason in reasons
-    ]
+    return [{"kind": str(reason.kind), "name": reason.name, "old": reason.old, "new": reason.new} for reason in reasons]

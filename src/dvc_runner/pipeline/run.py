@@ -3,7 +3,7 @@
 import time
 from dataclasses import dataclass, replace
 
-from dvc_runner.errors import ConfigurationError, DvcRunnerError
+from dvc_runner.errors import EXIT_INTERRUPTED, ConfigurationError, DvcRunnerError, of_os_error
 from dvc_runner.model import Outcome, Reason, ReasonKind, StageResult
 from dvc_runner.pipeline.record import Record
 from dvc_runner.pipeline.stage_run import Surroundings, run_stage
@@ -26,9 +26,7 @@ class Run:
     A failed stage blocks what reads its outs; the others go on only with ``keep_going``.
     """
 
-    def __init__(
-        self, project: DvcProject, around: Surroundings, request: Request, record: Record
-    ) -> None:
+    def __init__(self, project: DvcProject, around: Surroundings, request: Request, record: Record) -> None:
         """Set up a run; nothing is read or run yet."""
         self._project = project
         self._around = around
@@ -53,6 +51,20 @@ class Run:
                 self._record.stage_ended(result)
                 if self.interrupted:
                     break
+
+    @property
+    def exit_code(self) -> int:
+        """The code of the first failure, or of an interrupt."""
+        if self.interrupted:
+            return EXIT_INTERRUPTED
+        return next((result.exit_code for result in self.results.values() if result.exit_code), 0)
+
+    @property
+    def outcome(self) -> str:
+        """``done``, ``failed`` or ``cancelled``."""
+        if self.interrupted:
+            return "cancelled"
+        return "failed" if self.exit_code else "done"
 
     def _stopped(self, address: str) -> StageResult | None:
         for upstream in self._project.upstream(address):
@@ -79,7 +91,8 @@ class Run:
         except KeyboardInterrupt:
             self.interrupted = True
             result = replace(result, outcome=Outcome.CANCELLED)
-        except DvcRunnerError as error:
+        except (DvcRunnerError, OSError) as caught:
+            error = of_os_error(caught) if isinstance(caught, OSError) else caught
             result = replace(
                 result,
                 outcome=Outcome.FAILED,
@@ -101,8 +114,8 @@ class Run:
             self._project.reproduce_as_dvc(address)
             return None
         stage = self._project.hash_deps(address)
-        with self._record.writing_log(address) as on_line, self._project.unlocked():
-            environment = run_stage(stage, self._around, on_line)
+        with self._record.writing_log(address) as log, self._project.unlocked():
+            environment = run_stage(stage, self._around, log.line, log.preparation)
         self._project.commit(address)
         return environment.reference
 

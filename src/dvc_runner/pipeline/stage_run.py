@@ -48,8 +48,16 @@ class Surroundings:
     experiment: tuple[tuple[str, str], ...] = ()
 
 
-def run_stage(stage: Stage, around: Surroundings, on_line: Callable[[str], None]) -> Environment:
+def run_stage(
+    stage: Stage, around: Surroundings, on_line: Callable[[str], None], on_preparation: Callable[[str], None]
+) -> Environment:
     """Run a stage and bring its outs into the project; say what it ran in.
+
+    Args:
+        stage: The stage, its deps hashed.
+        around: What is the same for every stage of the run.
+        on_line: Takes the stage's output.
+        on_preparation: Takes the words of whatever makes its image or environment.
 
     Raises:
         StageError: The command failed, or an out is missing.
@@ -59,13 +67,12 @@ def run_stage(stage: Stage, around: Surroundings, on_line: Callable[[str], None]
     contents = secrets.files(stage, around.settings)
     tracking = _tracking_server(stage, around.settings)
     names = stage.container.secrets if stage.container else ()
-    masked = Mask(secrets.values(around.settings, names), on_line)
-    environment = around.executor.prepare(stage, masked)
+    hidden = secrets.values(around.settings, names)
+    masked = Mask(hidden, on_line)
+    environment = around.executor.prepare(stage, Mask(hidden, on_preparation))
     links = around.executor.links_deps
     user = sandbox.current_user() if links else sandbox.stage_user(around.root)
-    with sandbox.opened(
-        (around.root, around.cache), stage, user=user, secrets=contents, links=links
-    ) as scratch:
+    with sandbox.opened((around.root, around.cache), stage, user=user, secrets=contents, links=links) as scratch:
         text = lineage.text(
             stage,
             revision=around.revision,
@@ -150,6 +157,4 @@ def _raise_for(stage: Stage, ended: ContainerExit) -> None:
         message, remedy = told[ended.ending]
         raise StageError(f"{stage.address} {message}", remedy=remedy)
     if ended.code:
-        raise StageError(
-            f"{stage.address} ended with exit code {ended.code}", remedy="its own words say why"
-        )
+        raise StageError(f"{stage.address} ended with exit code {ended.code}", remedy="its own words say why")

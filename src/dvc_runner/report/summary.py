@@ -30,10 +30,7 @@ def table(results: Sequence[StageResult]) -> list[str]:
         for result in results
     ]
     widths = [max((len(row[column]) for row in rows), default=0) for column in range(3)]
-    return [
-        f"  {row[0]:<{widths[0]}}  {row[1]:<{widths[1]}}  {row[2]:>{widths[2]}}  {row[3]}"
-        for row in rows
-    ]
+    return [f"  {row[0]:<{widths[0]}}  {row[1]:<{widths[1]}}  {row[2]:>{widths[2]}}  {row[3]}" for row in rows]
 
 
 def failures(root: Path, results: Sequence[StageResult]) -> list[str]:

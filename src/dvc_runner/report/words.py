@@ -32,7 +32,7 @@ def reasons(found: Sequence[tuple[str, str, str | None, str | None]]) -> str:
 
 def duration(seconds: float) -> str:
     """Say a time, short: ``3.2 s``, ``2 min 05 s``."""
-    if seconds < MINUTE:
+    if round(seconds, 1) < MINUTE:
         return f"{seconds:.1f} s"
     minutes, rest = divmod(round(seconds), MINUTE)
     return f"{minutes} min {rest:02d} s"

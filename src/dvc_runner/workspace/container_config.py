@@ -1,6 +1,7 @@
 """``meta.container`` of a stage: read strictly, so that a key nobody reads is an error."""
 
 import difflib
+import math
 import posixpath
 from collections.abc import Callable, Mapping
 from typing import TypeVar
@@ -35,7 +36,7 @@ def parse(stage: str, wdir: str, raw: object) -> Container:
         image=_image(values["image"], where) if "image" in values else None,
         network=_read(where, "network", values.get("network", "none"), _network),
         secrets=_read(where, "secrets", values.get("secrets", []), _names),
-        cpus=_optional(where, "cpus", values, lambda value: _positive(value, float)),
+        cpus=_optional(where, "cpus", values, _positive),
         memory_bytes=_optional(where, "memory", values, lambda value: size_bytes(str(value))),
         timeout_s=_optional(where, "timeout", values, lambda value: time_s(str(value))),
         retries=_read(where, "retries", values.get("retries", 0), _count),
@@ -49,14 +50,11 @@ def _build(raw: object, where: str, wdir: str) -> Build:
     values = _mapping(raw, f"build in {where}", BUILD_KEYS)
     context = _join(wdir, _read(where, "build.context", values.get("context", "."), _text))
     name = _read(where, "build.dockerfile", values.get("dockerfile", "Dockerfile"), _text)
-    args = values.get("args", {})
-    if not isinstance(args, Mapping):
-        args = _read(where, "build.args", args, _fail("a mapping of names to values"))
     return Build(
         context=context,
         dockerfile=_join(context, name),
         include=_read(where, "build.include", values.get("include", []), _names),
-        args=tuple(sorted((str(key), str(value)) for key, value in args.items())),
+        args=_read(where, "build.args", values.get("args", {}), _args),
     )
 
 
@@ -65,8 +63,7 @@ def _image(raw: object, where: str) -> str:
     if "@sha256:" not in image:
         raise ConfigurationError(
             f"image in {where} is {image!r}, which may be another image tomorrow",
-            remedy=f"pin it:  image: {image.partition(':')[0]}@sha256:…  "
-            "(docker images --digests shows the digest)",
+            remedy=f"pin it:  image: {image.partition(':')[0]}@sha256:…  (docker images --digests shows the digest)",
         )
     return image
 
@@ -82,9 +79,7 @@ def _mapping(raw: object, where: str, known: tuple[str, ...]) -> Mapping[str, ob
             nearest = difflib.get_close_matches(str(key), known, n=1, cutoff=0.5)
             raise ConfigurationError(
                 f"{where} has the unknown key {key!r}",
-                remedy=f"did you mean {nearest[0]}?"
-                if nearest
-                else f"the known keys are {', '.join(known)}",
+                remedy=f"did you mean {nearest[0]}?" if nearest else f"the known keys are {', '.join(known)}",
             )
     return raw
 
@@ -93,23 +88,11 @@ def _read(where: str, key: str, raw: object, read: Callable[[object], T]) -> T:
     try:
         return read(raw)
     except ValueError as error:
-        raise ConfigurationError(
-            f"{key} in {where} is wrong: {error}", remedy="correct it in dvc.yaml"
-        ) from None
+        raise ConfigurationError(f"{key} in {where} is wrong: {error}", remedy="correct it in dvc.yaml") from None
 
 
-def _optional(
-    where: str, key: str, values: Mapping[str, object], read: Callable[[object], T]
-) -> T | None:
+def _optional(where: str, key: str, values: Mapping[str, object], read: Callable[[object], T]) -> T | None:
     return _read(where, key, values[key], read) if values.get(key) is not None else None
-
-
-def _fail(expected: str) -> Callable[[object], dict[str, object]]:
-    def read(raw: object) -> dict[str, object]:
-        message = f"{raw!r} is not {expected}"
-        raise ValueError(message)
-
-    return read
 
 
 def _join(*parts: str) -> str:
@@ -130,6 +113,13 @@ def _names(raw: object) -> tuple[str, ...]:
     raise ValueError(message)
 
 
+def _args(raw: object) -> tuple[tuple[str, str], ...]:
+    if isinstance(raw, Mapping) and None not in raw.values():
+        return tuple(sorted((str(key), str(value)) for key, value in raw.items()))
+    message = f"{raw!r} is not a mapping of names to values"
+    raise ValueError(message)
+
+
 def _network(raw: object) -> Network:
     try:
         return Network(str(raw))
@@ -138,9 +128,9 @@ def _network(raw: object) -> Network:
         raise ValueError(message) from None
 
 
-def _positive(raw: object, kind: Callable[[str], T]) -> T:
-    value = kind(str(raw))
-    if isinstance(raw, bool) or not value > 0:  # type: ignore[operator]
+def _positive(raw: object) -> float:
+    value = float(str(raw))
+    if not 0 < value < math.inf:
         message = f"{raw!r} is not a number above zero"
         raise ValueError(message)
     return value

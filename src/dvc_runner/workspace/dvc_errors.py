@@ -1,6 +1,7 @@
 """DVC's errors turned into ours, in one line. A part of the DVC adapter."""
 
 import contextlib
+import sqlite3
 from collections.abc import Iterator
 
 from dvc.dependency.base import DependencyDoesNotExistError
@@ -21,6 +22,11 @@ def told() -> Iterator[None]:
         yield
     except DvcException as error:
         raise _ours(error) from error
+    except sqlite3.Error as error:
+        raise StageError(
+            f"DVC's own database could not be used: {error}",
+            remedy="see that the disk has room and .dvc/tmp is yours to write, then run again",
+        ) from error
 
 
 def _ours(error: DvcException) -> DvcRunnerError:
@@ -30,15 +36,11 @@ def _ours(error: DvcException) -> DvcRunnerError:
             remedy="change to the project's folder, or make one:  dvc init",
         )
     if isinstance(error, LockError):
-        return WorkspaceBusyError(
-            "another dvc command is at work in this project", remedy="let it end, then try again"
-        )
+        return WorkspaceBusyError("another dvc command is at work in this project", remedy="let it end, then try again")
     if isinstance(error, StageCmdFailedError):
         return StageError(_words(error), remedy="its own words are above")
     if isinstance(error, OutputDoesNotExistError):
-        return StageError(
-            f"{_words(error)} after the stage ended", remedy="write it, or take it from its outs"
-        )
+        return StageError(f"{_words(error)} after the stage ended", remedy="write it, or take it from its outs")
     if isinstance(error, DependencyDoesNotExistError):
         return StageError(
             f"a dep is missing: {_words(error)}",

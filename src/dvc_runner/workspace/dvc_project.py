@@ -66,8 +66,7 @@ class DvcProject:
             order: list[DvcStage] = chosen if single_item else plan_repro(graph, chosen)
         self._stages = {str(stage.addressing): stage for stage in order}
         self._upstream = {
-            str(stage.addressing): tuple(str(other.addressing) for other in graph.successors(stage))
-            for stage in order
+            str(stage.addressing): tuple(str(other.addressing) for other in graph.successors(stage)) for stage in order
         }
         return tuple(self._stages)
 
@@ -177,8 +176,7 @@ class DvcProject:
             changed = [d.def_path for d in stage.deps if d.hash_info != before[d.def_path]]
             if changed:
                 raise StageError(
-                    f"{', '.join(changed)} changed while {address} ran, so its outs belong to no "
-                    "known input",
+                    f"{', '.join(changed)} changed while {address} ran, so its outs belong to no known input",
                     remedy="run again",
                 )
             self._record(stage)

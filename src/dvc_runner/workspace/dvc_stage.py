@@ -29,8 +29,13 @@ def argv_of(cmd: object) -> tuple[str, ...] | None:
     """Give what follows ``dvc-runner exec``, or None where a shell has to run the command."""
     if not isinstance(cmd, str) or _SHELL & set(cmd):
         return None
-    words = tuple(shlex.split(cmd))
-    return words[2:] if words[:2] == PREFIX and len(words) > len(PREFIX) else None
+    try:
+        words = tuple(shlex.split(cmd))
+    except ValueError:  # a quote that is not closed: the shell says so in its own words
+        return None
+    argv = words[len(PREFIX) :]
+    # An option of exec's own is for exec to read.
+    return argv if words[: len(PREFIX)] == PREFIX and argv and not argv[0].startswith("-") else None
 
 
 def read(stage: "DvcStage", root: Path) -> Stage:
@@ -52,15 +57,10 @@ def read(stage: "DvcStage", root: Path) -> Stage:
         cmd=stage.cmd if isinstance(stage.cmd, str) else "\n".join(stage.cmd or []),
         argv=argv,
         deps=tuple(_dep(dep, root, address) for dep in deps) if is_ours else (),
-        outs=tuple(
-            Out(path=_entry_path(out, root, address), persist=bool(out.persist))
-            for out in stage.outs
-        )
+        outs=tuple(Out(path=_entry_path(out, root, address), persist=bool(out.persist)) for out in stage.outs)
         if is_ours
         else (),
-        params=tuple(
-            _params(dep, root, address) for dep in stage.deps if isinstance(dep, ParamsDependency)
-        )
+        params=tuple(_params(dep, root, address) for dep in stage.deps if isinstance(dep, ParamsDependency))
         if is_ours
         else (),
         container=container_config.parse(address, wdir, raw) if is_ours else None,

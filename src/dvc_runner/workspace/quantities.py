@@ -1,5 +1,6 @@
 """Sizes and times as people write them: ``2GiB``, ``500 MB``, ``30min``."""
 
+import math
 import re
 
 _SIZES = {
@@ -22,24 +23,24 @@ def size_bytes(text: str) -> int:
     """Read a size; a bare number is bytes.
 
     Raises:
-        ValueError: It is no size, or not above zero.
+        ValueError: It is no size, or less than a byte.
     """
-    return int(_quantity(text, _SIZES, "a size such as 512MiB or 2GB"))
+    return int(_quantity(text, _SIZES, 1, "a size such as 512MiB or 2GB"))
 
 
 def time_s(text: str) -> float:
     """Read a time; a bare number is seconds.
 
     Raises:
-        ValueError: It is no time, or not above zero.
+        ValueError: It is no time, or less than a millisecond.
     """
-    return _quantity(text, _TIMES, "a time such as 90s, 30min or 2h")
+    return _quantity(text, _TIMES, 0.001, "a time such as 90s, 30min or 2h")
 
 
-def _quantity(text: str, units: dict[str, int], expected: str) -> float:
+def _quantity(text: str, units: dict[str, int], least: float, expected: str) -> float:
     match = _QUANTITY.fullmatch(text)
-    factor = units.get(match[2].lower()) if match else None
-    if match is None or factor is None or float(match[1]) * factor <= 0:
+    value = float(match[1]) * units.get(match[2].lower(), 0) if match else 0.0
+    if not least <= value < math.inf:
         message = f"{text!r} is not {expected}"
         raise ValueError(message)
-    return float(match[1]) * factor
+    return value

@@ -145,8 +145,7 @@ def _write_identity(sandbox: Sandbox, user: User) -> None:
     home = "/home/stage"
     _write(
         sandbox.etc / "passwd",
-        "root:x:0:0:root:/root:/usr/sbin/nologin\n"
-        f"stage:x:{user.uid}:{user.gid}:stage:{home}:/bin/sh\n",
+        f"root:x:0:0:root:/root:/usr/sbin/nologin\nstage:x:{user.uid}:{user.gid}:stage:{home}:/bin/sh\n",
         mode=READ_ONLY,
     )
     _write(sandbox.etc / "group", f"root:x:0:\nstage:x:{user.gid}:\n", mode=READ_ONLY)

@@ -1,0 +1,113 @@
+"""A clone of this repository, in a folder with a space and an accent, driven by make alone."""
+
+import json
+import os
+import re
+import signal
+import subprocess
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+NO_ENGINE = "unix:///nonexistent/docker.sock"
+MAKE_LIMIT_S = 1200
+
+
+@dataclass
+class Clone:
+    """A clone, and the environment that its commands run in."""
+
+    folder: Path
+    env: dict[str, str]
+
+    def make(self, *targets: str, code: int = 0) -> str:
+        """Run make; give all that it printed."""
+        return self.run(["make", *targets], code=code)
+
+    def dvc(self, *arguments: str, code: int = 0) -> str:
+        """Run plain dvc, in the project's environment."""
+        path = f"{self.folder / '.venv' / 'bin'}{os.pathsep}{self.env['PATH']}"
+        return self.run(["dvc", *arguments], code=code, env={**self.env, "PATH": path})
+
+    def run(self, command: list[str], *, code: int = 0, env: dict[str, str] | None = None) -> str:
+        """Run a command; give all that it printed."""
+        done = subprocess.run(
+            command,
+            cwd=self.folder,
+            env=env or self.env,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            timeout=MAKE_LIMIT_S,
+            check=False,
+        )
+        # make's own exit code is 2 for every failure of a recipe.
+        assert done.returncode == code, done.stdout
+        return done.stdout
+
+    def start(self, command: list[str]) -> subprocess.Popen[str]:
+        """Start a command in a process group of its own, as a terminal does."""
+        return subprocess.Popen(
+            command,
+            cwd=self.folder,
+            env=self.env,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            start_new_session=True,
+        )
+
+    def outcomes(self, text: str) -> dict[str, str]:
+        """Read the summary: each stage's outcome."""
+        return dict(re.findall(r"^ +[✓↺·✗-] (\S+) +(\w+)", text, re.MULTILINE))
+
+    def tracking_uri(self) -> str:
+        """Give the MLflow server that the clone uses."""
+        found = re.search(
+            r"^MLFLOW_TRACKING_URI=['\"]?([^'\"\s]+)", (self.folder / ".env.auto").read_text(), re.MULTILINE
+        )
+        assert found
+        return found[1]
+
+    def hashes(self) -> dict[str, str]:
+        """Give the MD5 that dvc.lock has for every file below data/."""
+        lock = (self.folder / "dvc.lock").read_text()
+        return dict(re.findall(r"path: (data/\S+)\n\s+hash: md5\n\s+md5: (\w+)", lock))
+
+    def metadata(self) -> dict[str, str]:
+        """Read the pointer to the registered model."""
+        loaded: dict[str, str] = json.loads((self.folder / "models/model_metadata.json").read_text())
+        return loaded
+
+
+@pytest.fixture(scope="session")
+def clone_factory(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[[str, str], Clone]]:
+    """Make clones; stop what they started."""
+    clones: list[Clone] = []
+
+    def make(name: str, docker_host: str) -> Clone:
+        folder = tmp_path_factory.mktemp("e2e") / f"{name} é clone"
+        subprocess.run(["git", "clone", "--quiet", str(ROOT), str(folder)], check=True)
+        for key, value in (("user.name", "A Student"), ("user.email", "student@example.org")):
+            subprocess.run(["git", "-C", str(folder), "config", key, value], check=True)
+        drop = ("DVC_", "MLFLOW_", "DAGSHUB_", "MAKE", "MFLAGS", "VIRTUAL_ENV", "TEST_")
+        env = {key: value for key, value in os.environ.items() if not key.startswith(drop)}
+        clone = Clone(folder, {**env, "DOCKER_HOST": docker_host})
+        clones.append(clone)
+        return clone
+
+    yield make
+    for clone in clones:
+        clone.make("down")
+
+
+def interrupt(process: subprocess.Popen[str]) -> str:
+    """Press Ctrl-C: every process of the group gets it."""
+    os.killpg(process.pid, signal.SIGINT)
+    out, _ = process.communicate(timeout=60)
+    return out

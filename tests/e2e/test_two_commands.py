@@ -1,0 +1,194 @@
+"""What a stranger does in the first five minutes, with a container engine and without one."""
+
+import json
+import re
+import urllib.request
+from collections.abc import Callable
+
+import pytest
+from tests.e2e.conftest import NO_ENGINE, Clone, interrupt
+
+ALL = ("ingest", "preprocess", "train", "evaluate")
+TARGETS = """
+setup-env build run run-host run-ingest run-preprocess run-train run-evaluate
+status dag push pull git-sync ui up down clean test lint help
+"""
+
+
+@pytest.fixture(scope="module")
+def process_run(clone_factory: Callable[[str, str], Clone]) -> tuple[Clone, str]:
+    """A clone after its first `make run`, with no engine."""
+    clone = clone_factory("process", NO_ENGINE)
+    return clone, clone.make("run")
+
+
+@pytest.fixture(scope="module")
+def docker_run(clone_factory: Callable[[str, str], Clone], engine: str) -> tuple[Clone, str]:
+    """A clone after its first `make run`, with an engine."""
+    clone = clone_factory("docker", engine)
+    return clone, clone.make("run")
+
+
+@pytest.fixture(params=["process", pytest.param("docker", marks=pytest.mark.engine)])
+def ran(request: pytest.FixtureRequest) -> tuple[Clone, str]:
+    """Each of the two."""
+    found: tuple[Clone, str] = request.getfixturevalue(f"{request.param}_run")
+    return found
+
+
+def test_run_runs_every_stage_and_sums_up(ran: tuple[Clone, str]) -> None:
+    clone, printed = ran
+    assert clone.outcomes(printed) == dict.fromkeys(ALL, "ran")
+    accuracy = json.loads((clone.folder / "metrics/metrics.json").read_text())["accuracy"]
+    for told in (f"{accuracy:.3f}"[:4], "iris-classifier", "production", clone.tracking_uri()):
+        assert told in printed
+
+
+def test_a_second_run_runs_nothing(ran: tuple[Clone, str]) -> None:
+    clone, _ = ran
+    assert clone.outcomes(clone.make("run")) == dict.fromkeys(ALL, "skipped")
+    assert "up to date" in clone.dvc("status")
+
+
+def test_what_git_sees_is_the_lock_and_metrics(ran: tuple[Clone, str]) -> None:
+    clone, _ = ran
+    changed = clone.run(["git", "status", "--porcelain"]).splitlines()
+    assert {line[3:] for line in changed} <= {"dvc.lock", "metrics/metrics.json", "metrics/confusion_matrix.csv"}
+
+
+def test_every_file_is_the_owners(ran: tuple[Clone, str]) -> None:
+    clone, _ = ran
+    owner = clone.folder.stat().st_uid
+    foreign = [path for path in clone.folder.rglob("*") if path.lstat().st_uid != owner]
+    assert foreign == []
+
+
+@pytest.mark.engine
+def test_both_ways_give_the_same_data(process_run: tuple[Clone, str], docker_run: tuple[Clone, str]) -> None:
+    assert process_run[0].hashes() == docker_run[0].hashes()
+    assert len(docker_run[0].hashes()) >= 3
+
+
+def test_registered_version_leads_to_its_run(ran: tuple[Clone, str]) -> None:
+    clone, _ = ran
+    metadata = clone.metadata()
+    assert set(metadata) == {"model_name", "model_version", "model_uri", "run_id"}
+    base = f"{clone.tracking_uri()}/api/2.0/mlflow"
+    alias = f"{base}/registered-models/alias?name={metadata['model_name']}&alias=production"
+    with urllib.request.urlopen(alias) as answer:
+        version = json.load(answer)["model_version"]
+    assert version["version"] == metadata["model_version"]
+    assert version["run_id"] == metadata["run_id"]
+    with urllib.request.urlopen(f"{base}/runs/get?run_id={metadata['run_id']}") as answer:
+        run = json.load(answer)["run"]
+    assert run["info"]["status"] == "FINISHED"
+    logged = {metric["key"] for metric in run["data"]["metrics"]}
+    assert any("accuracy" in name for name in logged)
+    tags = {tag["key"]: tag["value"] for tag in run["data"]["tags"]}
+    assert tags["lineage.git_commit"] == clone.run(["git", "rev-parse", "HEAD"]).strip()
+
+
+def test_one_parameter_runs_what_it_concerns(ran: tuple[Clone, str]) -> None:
+    clone, _ = ran
+    params = clone.folder / "params.yaml"
+    before = params.read_text()
+    params.write_text(re.sub(r"n_estimators: \d+", "n_estimators: 7", before))
+    printed = clone.make("run")
+    assert clone.outcomes(printed) == {
+        "ingest": "skipped",
+        "preprocess": "skipped",
+        "train": "ran",
+        "evaluate": "ran",
+    }
+    assert "train.n_estimators" in printed
+    params.write_text(before)
+    assert clone.outcomes(clone.make("run"))["train"] == "restored"
+
+
+def test_edited_code_is_what_runs(ran: tuple[Clone, str]) -> None:
+    clone, _ = ran
+    code = clone.folder / "stages/ingest/ingest.py"
+    before = code.read_text()
+    code.write_text(before.replace("def main() -> None:", 'def main() -> None:\n    log.info("edited just now")', 1))
+    printed = clone.make("run")
+    assert "edited just now" in printed
+    assert clone.outcomes(printed) == {"ingest": "ran", **dict.fromkeys(ALL[1:], "skipped")}
+    code.write_text(before)
+
+
+def test_plain_dvc_runs_the_same(ran: tuple[Clone, str]) -> None:
+    clone, _ = ran
+    clone.make("run")
+    before = clone.hashes()
+    clone.dvc("repro", "-f")
+    assert clone.hashes() == before
+    assert "up to date" in clone.dvc("status")
+    assert clone.outcomes(clone.make("run")) == dict.fromkeys(ALL, "skipped")
+
+
+def test_push_and_pull(ran: tuple[Clone, str]) -> None:
+    clone, _ = ran
+    clone.make("push")
+    for name in ("data/raw/iris.csv", "models/model_metadata.json"):
+        (clone.folder / name).unlink()
+    clone.make("pull")
+    assert clone.outcomes(clone.make("run")) == dict.fromkeys(ALL, "skipped")
+
+
+def test_ctrl_c_in_train_leaves_nothing(ran: tuple[Clone, str]) -> None:
+    clone, _ = ran
+    params = clone.folder / "params.yaml"
+    before = params.read_text()
+    pointer = clone.metadata()
+    params.write_text(re.sub(r"n_estimators: \d+", "n_estimators: 100000", before))
+    process = clone.start(["make", "run"])
+    seen = []
+    for line in process.stdout or ():
+        seen.append(line)
+        if re.search(r"train │ .*(INFO|fit|run )", line):
+            break
+    printed = "".join(seen) + interrupt(process)
+    assert process.returncode == 2, printed
+    assert "cancelled" in printed
+    assert clone.metadata() == pointer
+    assert list((clone.folder / ".dvc/tmp/dvc-runner/scratch").iterdir()) == []
+    params.write_text(before)
+    if clone.env["DOCKER_HOST"] != NO_ENGINE:
+        left = clone.run(["docker", "ps", "--all", "--quiet", "--filter", "label=io.github.dvc-runner"])
+        assert left == ""
+    assert clone.outcomes(clone.make("run")) == dict.fromkeys(ALL, "skipped")
+
+
+def test_git_sync_commits_what_belongs_together(ran: tuple[Clone, str]) -> None:
+    clone, _ = ran
+    clone.run(["git", "remote", "set-url", "--push", "origin", str(clone.folder.parent / "pushed.git")])
+    clone.run(["git", "init", "--bare", "--quiet", str(clone.folder.parent / "pushed.git")])
+    (clone.folder / ".env").write_text("# mine\n")
+    clone.make("git-sync", "M=Train once more")
+    assert clone.run(["git", "log", "-1", "--format=%s"]).strip() == "Train once more"
+    assert clone.run(["git", "status", "--porcelain"]) == ""
+    committed = clone.run(["git", "ls-files"]).splitlines()
+    private = (".env", "data/", "models/", ".local/")
+    assert [name for name in committed if name.startswith(private)] == [".env.example"]
+
+
+@pytest.mark.parametrize("target", ["help", "status", "dag"])
+def test_looking_changes_nothing(ran: tuple[Clone, str], target: str) -> None:
+    clone, _ = ran
+    before = clone.run(["git", "status", "--porcelain"])
+    clone.make(target)
+    assert clone.run(["git", "status", "--porcelain"]) == before
+
+
+def test_help_names_every_target(process_run: tuple[Clone, str]) -> None:
+    printed = process_run[0].make("help")
+    for target in TARGETS.split():
+        assert re.search(rf"make {target} ", printed), target
+
+
+def test_mlflow_that_is_away_is_told_within_seconds(process_run: tuple[Clone, str]) -> None:
+    clone, _ = process_run
+    away = Clone(clone.folder, {**clone.env, "MLFLOW_TRACKING_URI": "http://127.0.0.1:9"})
+    printed = away.run([str(clone.folder / ".venv/bin/dvc-runner"), "run", "-f", "-s", "train"], code=1)
+    assert "http://127.0.0.1:9" in printed
+    assert "Traceback" not in printed

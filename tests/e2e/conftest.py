@@ -1,19 +1,24 @@
 """A clone of this repository, in a folder with a space and an accent, driven by make alone."""
 
+import contextlib
 import json
 import os
 import re
 import signal
 import subprocess
+import time
+import urllib.request
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 ROOT = Path(__file__).parents[2]
 NO_ENGINE = "unix:///nonexistent/docker.sock"
 MAKE_LIMIT_S = 1200
+RUNNING_LIMIT_S = 120
 
 
 @dataclass
@@ -49,9 +54,10 @@ class Clone:
         assert done.returncode == code, done.stdout
         return done.stdout
 
-    def start(self, command: list[str]) -> subprocess.Popen[str]:
-        """Start a command in a process group of its own, as a terminal does."""
-        return subprocess.Popen(
+    @contextlib.contextmanager
+    def started(self, command: list[str]) -> Iterator[subprocess.Popen[str]]:
+        """Start a command in a process group of its own, as a terminal does; kill it in the end."""
+        process = subprocess.Popen(
             command,
             cwd=self.folder,
             env=self.env,
@@ -61,10 +67,41 @@ class Clone:
             text=True,
             start_new_session=True,
         )
+        try:
+            yield process
+        finally:
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(process.pid, signal.SIGKILL)
+            process.wait()
 
     def outcomes(self, text: str) -> dict[str, str]:
         """Read the summary: each stage's outcome."""
         return dict(re.findall(r"^ +[✓↺·✗-] (\S+) +(\w+)", text, re.MULTILINE))
+
+    def running(self) -> str:
+        """Wait until MLflow has a run under way; give its id."""
+        until = time.monotonic() + RUNNING_LIMIT_S
+        while time.monotonic() < until:
+            found = self.ask("experiments/get-by-name?experiment_name=iris")
+            body = {"experiment_ids": [found["experiment"]["experiment_id"]], "filter": "status = 'RUNNING'"}
+            runs = self.ask("runs/search", body).get("runs", [])
+            if runs:
+                return str(runs[0]["info"]["run_id"])
+            time.sleep(0.2)
+        pytest.fail(f"no run is under way after {RUNNING_LIMIT_S} s")
+
+    def status_of(self, run_id: str) -> str:
+        """Give the status of a run in MLflow."""
+        return str(self.ask(f"runs/get?run_id={run_id}")["run"]["info"]["status"])
+
+    def ask(self, path: str, body: dict[str, Any] | None = None) -> dict[str, Any]:
+        """Ask the clone's MLflow server by REST."""
+        data = json.dumps(body).encode() if body else None
+        headers = {"Content-Type": "application/json"}
+        request = urllib.request.Request(f"{self.tracking_uri()}/api/2.0/mlflow/{path}", data, headers)
+        with urllib.request.urlopen(request, timeout=30) as answer:
+            loaded: dict[str, Any] = json.load(answer)
+        return loaded
 
     def tracking_uri(self) -> str:
         """Give the MLflow server that the clone uses."""
@@ -104,6 +141,15 @@ def clone_factory(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable
     yield make
     for clone in clones:
         clone.make("down")
+
+
+@pytest.fixture(scope="session")
+def engine_host() -> str:
+    """Give the address of a container engine that answers; skip, or with REQUIRE_ENGINE fail, without one."""
+    host = os.environ.get("DOCKER_HOST") or "unix:///var/run/docker.sock"
+    if subprocess.run(["docker", "--host", host, "info"], capture_output=True, check=False).returncode:
+        (pytest.fail if os.environ.get("REQUIRE_ENGINE") else pytest.skip)(f"no container engine answers at {host}")
+    return host
 
 
 def interrupt(process: subprocess.Popen[str]) -> str:

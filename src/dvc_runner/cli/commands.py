@@ -9,7 +9,7 @@ from pathlib import Path
 from dvc_runner.cli import settings as settings_file
 from dvc_runner.cli.printing import err, machine_readable, out
 from dvc_runner.cli.settings import Settings
-from dvc_runner.errors import DvcRunnerError
+from dvc_runner.errors import DvcRunnerError, UsageError
 from dvc_runner.executors.base import Executor
 from dvc_runner.executors.table import choose
 from dvc_runner.pipeline.check import check
@@ -53,12 +53,16 @@ def run(request: Request, executor_name: str | None, *, as_json: bool) -> int:
 def execute(argv: list[str], executor_name: str | None) -> int:
     """Run the one stage that DVC is at, in its container; give the exit code."""
     address, root = settings_file.dvc_stage()
+    if not argv:
+        raise UsageError("exec has nothing to run", remedy="name a command:  dvc-runner exec python -m train")
     with _opened(root) as (project, settings):
-        stage = project.hash_deps(project.find(address, Path.cwd(), argv).address)
-        stage = dataclasses.replace(stage, argv=tuple(argv))
+        project.find(address, Path.cwd(), argv)
+        # DVC's address of it, which is relative to another folder than ours.
+        stage = dataclasses.replace(project.hash_deps(address), address=address, argv=tuple(argv))
         executor = _executor(project.root, settings, executor_name, err)
         with executor.opened():
-            run_stage(stage, _around(project, settings, executor), out, err)
+            around = _around(project, settings, executor)
+            run_stage(stage, around, out, err, confirm=lambda: project.confirm_deps(address))
     return 0
 
 

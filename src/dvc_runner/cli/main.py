@@ -7,7 +7,7 @@ from types import FrameType
 
 from dvc_runner import __version__
 from dvc_runner.cli import settings
-from dvc_runner.cli.printing import err
+from dvc_runner.cli.printing import err, print_anything
 from dvc_runner.errors import EXIT_INTERRUPTED, DvcRunnerError, of_os_error
 
 EXIT_CODES = """exit codes:
@@ -17,6 +17,7 @@ EXIT_CODES = """exit codes:
 
 def main(arguments: list[str] | None = None) -> int:
     """Run one command; give its exit code."""
+    print_anything()
     parsed = _parser().parse_args(arguments)
     for number in (signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, _interrupt)

@@ -1,8 +1,16 @@
 """Where lines go."""
 
+import io
 import os
 import sys
 from collections.abc import Callable
+
+
+def print_anything() -> None:
+    """Let no line fail for a character that the terminal, or UTF-8, does not have."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
 
 
 def out(line: str) -> None:
@@ -17,6 +25,6 @@ def err(line: str) -> None:
 
 def machine_readable() -> Callable[[str], None]:
     """Keep stdout for what machines read; whatever else is printed there goes to stderr."""
-    kept = os.fdopen(os.dup(1), "w", encoding="utf-8")
+    kept = os.fdopen(os.dup(1), "w", encoding="utf-8", errors="backslashreplace")
     os.dup2(2, 1)
     return lambda line: print(line, file=kept, flush=True)

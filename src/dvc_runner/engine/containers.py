@@ -14,10 +14,10 @@ from docker.utils.socket import frames_iter
 
 from dvc_runner.engine.client import told
 from dvc_runner.engine.images import LABEL
+from dvc_runner.engine.lines import Lines
 from dvc_runner.errors import EngineError
 
 STOP_S = 5
-LONGEST_LINE = 8192
 SWEPT = ("created", "exited", "dead")
 
 
@@ -99,16 +99,10 @@ def ran_out_of_memory(client: docker.APIClient, container: str, since: float) ->
 
 def lines(container: Attached, on_line: Callable[[str], None]) -> None:
     """Hand over a container's output, line by line, until it ends; over-long lines are cut up."""
-    rest = b""
+    cut = Lines(on_line)
     for _, chunk in frames_iter(container.stream, tty=False):
-        *whole, rest = (rest + chunk).split(b"\n")
-        for line in whole:
-            on_line(line.decode("utf-8", "replace").rstrip("\r"))
-        while len(rest) > LONGEST_LINE:
-            on_line(rest[:LONGEST_LINE].decode("utf-8", "replace"))
-            rest = rest[LONGEST_LINE:]
-    if rest:
-        on_line(rest.decode("utf-8", "replace"))
+        cut.feed(chunk)
+    cut.end()
 
 
 def stop(client: docker.APIClient, container: str, *, signal: str = "SIGTERM") -> None:

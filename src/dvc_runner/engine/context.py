@@ -50,20 +50,26 @@ def read(root: Path, build: Build) -> Context:
     """List the files of ``build``, as ``.dockerignore`` leaves them.
 
     Raises:
-        ConfigurationError: The context or its Dockerfile does not exist.
+        ConfigurationError: The context or its Dockerfile does not exist, or one lies outside the other.
     """
     folder = root / build.context
     dockerfile = os.path.relpath(root / build.dockerfile, folder).replace(os.sep, "/")
-    if not (root / build.dockerfile).is_file():
+    for name, there in ((build.context, folder.is_dir()), (build.dockerfile, (root / build.dockerfile).is_file())):
+        if not there:
+            raise ConfigurationError(
+                f"{name} does not exist",
+                remedy="write it, or correct build below meta.container in dvc.yaml",
+            )
+    if dockerfile.startswith("../"):
         raise ConfigurationError(
-            f"{build.dockerfile} does not exist",
-            remedy="write it, or correct build below meta.container in dvc.yaml",
+            f"{build.dockerfile} lies outside its build context {build.context}",
+            remedy="take a context that holds it; include can keep the rest of that context out",
         )
     ignore = folder / ".dockerignore"
-    lines = ignore.read_text(encoding="utf-8").splitlines() if ignore.is_file() else []
+    lines = ignore.read_text(encoding="utf-8-sig").splitlines() if ignore.is_file() else []
     patterns = [line.strip() for line in lines if line.strip() and not line.startswith("#")]
     names = exclude_paths(str(folder), patterns, dockerfile=dockerfile)
-    kept = sorted(name for name in names if name and _included(name, build.include))
+    kept = sorted(name for name in names if name and (name == dockerfile or _included(name, build.include)))
     return Context(folder=folder, dockerfile=dockerfile, names=tuple(kept), args=build.args)
 
 

@@ -10,6 +10,7 @@ import docker
 from docker.errors import APIError
 
 from dvc_runner.engine.client import told
+from dvc_runner.engine.images import LABEL
 from dvc_runner.errors import HostPathError
 
 _ID = re.compile(r"/containers/([0-9a-f]{64})/")
@@ -93,7 +94,7 @@ def _sees(client: docker.APIClient, container: str, path: Path) -> bool:
 def _on_host(client: docker.APIClient, image: str, path: Path) -> bool:
     """Say whether the engine would mount ``path``; the container for it is never started."""
     mount = {"Type": "bind", "Source": str(path), "Target": "/proof", "ReadOnly": True}
-    body = {"Image": image, "Cmd": ["true"], "HostConfig": {"Mounts": [mount]}}
+    body = {"Image": image, "Cmd": ["true"], "Labels": {LABEL: "proof"}, "HostConfig": {"Mounts": [mount]}}
     try:
         made = client.create_container_from_config(body)
     except APIError as error:

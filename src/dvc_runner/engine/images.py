@@ -95,14 +95,16 @@ def _build(
 
 def _follow(reference: str, events: Iterable[dict[str, Any]], on_line: Callable[[str], None]) -> None:
     tail: list[str] = []
+    failed = None
     for event in events:
         for line in str(event.get("stream") or "").splitlines():
             if line.strip():
                 tail = [*tail, line.rstrip()][-TAIL:]
                 on_line(line.rstrip())
-        if "error" in event:
-            lines = "\n  ".join([*tail, str(event["error"]).strip()])
-            raise BuildError(
-                f"the image {reference} could not be built; its last lines:\n  {lines}",
-                remedy="correct the Dockerfile or the lock file that these lines name",
-            )
+        failed = event.get("error", failed)
+    if failed is not None:
+        lines = "\n  ".join([*tail, str(failed).strip()])
+        raise BuildError(
+            f"the image {reference} could not be built; its last lines:\n  {lines}",
+            remedy="correct the Dockerfile or the lock file that these lines name",
+        )

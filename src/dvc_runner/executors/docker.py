@@ -8,10 +8,12 @@ for ``network: tracking``, the one server that the guard forwards to.
 
 import contextlib
 import inspect
+import re
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, ClassVar
+from urllib.parse import urlsplit
 
 import docker
 
@@ -31,6 +33,7 @@ from dvc_runner.model import (
     Environment,
     Network,
     Stage,
+    TrackingServer,
 )
 
 GUARD_UID = 65533
@@ -43,6 +46,7 @@ HOME = "/home/stage"
 CONTROL = "/run/dvc-runner"
 LINEAGE = f"{CONTROL}/lineage.json"
 WORKSPACE = "/workspace"
+_IN_FIGURES = re.compile(r"[0-9.]+|.*:.*")
 
 
 class DockerExecutor:
@@ -87,8 +91,7 @@ class DockerExecutor:
         if container.build is None:
             return images.ensure_pulled(self._engine, container.image or "", on_line)
         build = images.with_base(container.build, self._base_image)
-        name = stage.address.rpartition(":")[2].split("@")[0].lower()
-        return images.ensure_built(self._engine, self._root, name, build, on_line)
+        return images.ensure_built(self._engine, self._root, _repository(stage.address), build, on_line)
 
     def execute(self, spec: ContainerSpec, on_line: Callable[[str], None]) -> ContainerExit:
         """Start a guard and the stage beside it; wait for the stage's end."""
@@ -147,7 +150,8 @@ class DockerExecutor:
         command = ["python3", "-I", "-S", "-c", inspect.getsource(guard_main)]
         if tracking:
             command.append(str(tracking.port))
-            host["ExtraHosts"] = [f"{tracking.host}:127.0.0.1"]
+            if not _IN_FIGURES.fullmatch(tracking.host):
+                host["ExtraHosts"] = [f"{tracking.host}:127.0.0.1"]
             host["Sysctls"] = {"net.ipv4.ip_unprivileged_port_start": "0"}
         return {
             "Image": self._guard_image,
@@ -190,7 +194,7 @@ class DockerExecutor:
         if spec.memory_bytes:
             host["Memory"] = host["MemorySwap"] = spec.memory_bytes
         env = {
-            **dict(spec.env),
+            **{name: _as_inside(value, spec.tracking) for name, value in spec.env},
             "HOME": HOME,
             "USER": "stage",
             "DVC_ROOT": WORKSPACE,
@@ -229,6 +233,24 @@ def connect(root: Path, host: str | None, *, guard_image: str, base_image: str |
         EngineError: None answers there.
     """
     return DockerExecutor(client.connect(host), root, guard_image=guard_image, base_image=base_image)
+
+
+def _repository(address: str) -> str:
+    """Give a stage's name in the few characters that an image's may have."""
+    name = address.rpartition(":")[2].split("@")[0].lower()
+    return "-".join(re.findall("[a-z0-9]+", name)) or "stage"
+
+
+def _as_inside(value: str, tracking: TrackingServer | None) -> str:
+    """Give a variable as a stage needs it: the one address that it reaches is its own loopback's.
+
+    A name is led there by the hosts file; an address in figures can only be replaced.
+    """
+    if tracking is None or value != tracking.uri or not _IN_FIGURES.fullmatch(tracking.host):
+        return value
+    parts = urlsplit(value)
+    credentials, at, _ = parts.netloc.rpartition("@")
+    return parts._replace(netloc=f"{credentials}{at}127.0.0.1:{tracking.port}").geturl()
 
 
 def _locked_down() -> dict[str, Any]:

@@ -60,7 +60,6 @@ class ProcessExecutor:
 def _environment(spec: ContainerSpec, temporary: Path) -> dict[str, str]:
     sandbox = spec.sandbox
     place = Path(spec.environment.reference)
-    folders = [str(sandbox.workspace / folder) for folder in spec.python_path]
     return {
         "PATH": os.pathsep.join([str(place / "bin"), "/usr/local/bin", "/usr/bin", "/bin"]),
         "LANG": "C.UTF-8",
@@ -68,10 +67,18 @@ def _environment(spec: ContainerSpec, temporary: Path) -> dict[str, str]:
         "PYTHONDONTWRITEBYTECODE": "1",
         **dict(spec.env),
         "VIRTUAL_ENV": str(place),
-        "PYTHONPATH": os.pathsep.join(folders),
+        "PYTHONPATH": os.pathsep.join(_python_path(spec)),
         "HOME": str(sandbox.home),
         "USER": "stage",
         "TMPDIR": str(temporary),
         "DVC_ROOT": str(sandbox.workspace),
         "LINEAGE_FILE": str(sandbox.lineage),
     }
+
+
+def _python_path(spec: ContainerSpec) -> list[str]:
+    folders = [spec.sandbox.workspace / folder for folder in spec.python_path]
+    if not any(os.pathsep in str(folder) for folder in folders):
+        return [str(folder) for folder in folders]
+    # The variable cannot hold a colon; Python makes relative entries absolute as it starts.
+    return [os.path.relpath(folder, spec.sandbox.workspace / spec.wdir) for folder in folders]

@@ -9,11 +9,12 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
+from dvc_runner.engine.lines import Lines
 from dvc_runner.errors import EngineError
 from dvc_runner.model import ContainerExit, Ending
 
 STOP_S = 5
-LONGEST_LINE = 8192
+CHUNK = 2**16
 
 
 def run(
@@ -82,8 +83,10 @@ def run(
 
 def _lines(process: subprocess.Popen[bytes], on_line: Callable[[str], None]) -> None:
     """Hand over output until every holder of the pipe has gone; cut up over-long lines."""
-    while process.stdout and (line := process.stdout.readline(LONGEST_LINE)):
-        on_line(line.decode("utf-8", "replace").rstrip("\r\n"))
+    cut = Lines(on_line)
+    while process.stdout and (chunk := os.read(process.stdout.fileno(), CHUNK)):
+        cut.feed(chunk)
+    cut.end()
 
 
 def _reap(process: subprocess.Popen[bytes]) -> None:

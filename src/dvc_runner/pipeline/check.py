@@ -7,13 +7,18 @@ from dvc_runner.model import Stage
 
 
 def check(stage: Stage) -> None:
-    """See that everything a stage's image is built from is among its deps.
+    """See that a stage says what it runs in, and that all its image is built from is among its deps.
 
     Else an edit would change the image, and no dep, and the stage would not run again.
 
     Raises:
-        ConfigurationError: A folder of the build is not below any dep.
+        ConfigurationError: It does not, or a folder of the build is not below any dep.
     """
+    if stage.argv and stage.container is None:
+        raise ConfigurationError(
+            f"stage {stage.address} has the command dvc-runner exec, and no meta.container",
+            remedy="say there which image it runs in:  build: FOLDER  or  image: NAME@sha256:…",
+        )
     build = stage.container.build if stage.container else None
     if build is None:
         return

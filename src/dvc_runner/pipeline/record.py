@@ -74,13 +74,14 @@ class Record:
     @contextlib.contextmanager
     def writing_log(self, stage: str) -> Iterator["StageLog"]:
         """Open a stage's log."""
-        with (self._root / self.log_of(stage)).open("a", encoding="utf-8") as file:
+        # A file's name can hold what UTF-8 cannot.
+        with (self._root / self.log_of(stage)).open("a", encoding="utf-8", errors="backslashreplace") as file:
             yield StageLog(stage, file, self._observers)
 
     def _emit(self, event: str, values: dict[str, object]) -> None:
         now = dt.datetime.now(dt.UTC).isoformat(timespec="milliseconds")
         whole = {"event": event, "time": now.replace("+00:00", "Z"), "run": self.run, **values}
-        with (self._folder / "record.jsonl").open("a", encoding="utf-8") as file:
+        with (self._folder / "record.jsonl").open("a", encoding="utf-8", errors="backslashreplace") as file:
             file.write(json.dumps(whole, ensure_ascii=False) + "\n")
         for observer in self._observers:
             observer.event(event, whole)

@@ -3,8 +3,9 @@
 import time
 from dataclasses import dataclass, replace
 
-from dvc_runner.errors import EXIT_INTERRUPTED, ConfigurationError, DvcRunnerError, of_os_error
+from dvc_runner.errors import EXIT_INTERRUPTED, DvcRunnerError, of_os_error
 from dvc_runner.model import Outcome, Reason, ReasonKind, StageResult
+from dvc_runner.pipeline.check import check
 from dvc_runner.pipeline.record import Record
 from dvc_runner.pipeline.stage_run import Surroundings, run_stage
 from dvc_runner.workspace.dvc_project import DvcProject
@@ -41,11 +42,14 @@ class Run:
         An interrupt ends the stage at work, which counts as cancelled, and the run.
 
         Raises:
-            ConfigurationError: dvc.yaml cannot be read.
+            ConfigurationError: dvc.yaml cannot be read, or a stage in it makes no sense; nothing has run.
         """
         request = self._request
         with self._project.session():
-            for address in self._project.plan(request.targets, single_item=request.single_item):
+            order = self._project.plan(request.targets, single_item=request.single_item)
+            for address in order:
+                check(self._project.stage(address))
+            for address in order:
                 result = self._stopped(address) or self._bring_up_to_date(address)
                 self.results[address] = result
                 self._record.stage_ended(result)
@@ -86,8 +90,13 @@ class Run:
                 result = replace(result, outcome=Outcome.RESTORED)
             elif reasons:
                 self._record.stage_started(address, reasons)
-                result = replace(result, outcome=Outcome.RAN, log=self._record.log_of(address))
-                result = replace(result, image=self._execute(address))
+                result = replace(result, outcome=Outcome.RAN)
+                stage = self._project.stage(address)
+                if stage.argv is None or stage.container is None:
+                    self._project.reproduce_as_dvc(address)
+                else:
+                    result = replace(result, log=self._record.log_of(address))
+                    result = replace(result, image=self._execute(address))
         except KeyboardInterrupt:
             self.interrupted = True
             result = replace(result, outcome=Outcome.CANCELLED)
@@ -102,20 +111,17 @@ class Run:
             )
         return replace(result, seconds=time.monotonic() - began)
 
-    def _execute(self, address: str) -> str | None:
-        """Run a stage; give the name of what it ran in, or None where a shell ran it."""
-        stage = self._project.stage(address)
-        if stage.argv and stage.container is None:
-            raise ConfigurationError(
-                f"stage {address} has the command dvc-runner exec, and no meta.container",
-                remedy="say there which image it runs in:  build: FOLDER  or  image: NAME@sha256:…",
-            )
-        if stage.argv is None or stage.container is None:
-            self._project.reproduce_as_dvc(address)
-            return None
+    def _execute(self, address: str) -> str:
+        """Run a stage of ours; give the name of what it ran in."""
         stage = self._project.hash_deps(address)
         with self._record.writing_log(address) as log, self._project.unlocked():
-            environment = run_stage(stage, self._around, log.line, log.preparation)
+            environment = run_stage(
+                stage,
+                self._around,
+                log.line,
+                log.preparation,
+                confirm=lambda: self._project.confirm_deps(address),
+            )
         self._project.commit(address)
         return environment.reference
 

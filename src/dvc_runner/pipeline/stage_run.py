@@ -49,7 +49,12 @@ class Surroundings:
 
 
 def run_stage(
-    stage: Stage, around: Surroundings, on_line: Callable[[str], None], on_preparation: Callable[[str], None]
+    stage: Stage,
+    around: Surroundings,
+    on_line: Callable[[str], None],
+    on_preparation: Callable[[str], None],
+    *,
+    confirm: Callable[[], None],
 ) -> Environment:
     """Run a stage and bring its outs into the project; say what it ran in.
 
@@ -58,6 +63,7 @@ def run_stage(
         around: What is the same for every stage of the run.
         on_line: Takes the stage's output.
         on_preparation: Takes the words of whatever makes its image or environment.
+        confirm: Raises if the stage's outs are not to be taken, once its command has ended well.
 
     Raises:
         StageError: The command failed, or an out is missing.
@@ -83,6 +89,7 @@ def run_stage(
         spec = _spec(stage, around, scratch, environment=environment, user=user, tracking=tracking)
         ended = around.executor.execute(spec, masked)
         _raise_for(stage, ended)
+        confirm()
         for path in sandbox.collect(around.root, stage, scratch):
             masked(f"warning: {stage.address} wrote {path}, which is none of its outs: dropped")
     return environment
@@ -122,13 +129,16 @@ def _tracking_server(stage: Stage, settings: Mapping[str, str]) -> TrackingServe
     if stage.container is None or stage.container.network is not Network.TRACKING:
         return None
     uri = settings.get(TRACKING_URI, "")
-    parts = urlsplit(uri)
-    if parts.scheme not in DEFAULT_PORTS or not parts.hostname:
+    try:
+        parts = urlsplit(uri)
+        port = parts.port or DEFAULT_PORTS.get(parts.scheme)
+    except ValueError:
+        port = None
+    if port is None or not parts.hostname:
         raise ConfigurationError(
             f"stage {stage.address} needs an MLflow server, and {TRACKING_URI} is {uri!r}",
             remedy=f"start the local one (make up), or set {TRACKING_URI} in .env to http(s)://…",
         )
-    port = parts.port or DEFAULT_PORTS[parts.scheme]
     return TrackingServer(uri=uri, host=parts.hostname, port=port)
 
 

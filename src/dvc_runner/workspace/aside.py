@@ -1,6 +1,7 @@
 """Files set aside for a moment, so that what replaces them can fail without loss."""
 
 import contextlib
+import os
 import shutil
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
@@ -11,29 +12,38 @@ from pathlib import Path
 def aside(paths: Sequence[Path], parent: Path) -> Iterator[Callable[[], None]]:
     """Move what exists of ``paths`` into a folder below ``parent``, on the same file system.
 
-    Yields a function that moves everything back; so does an exception. Otherwise it is deleted.
+    Yields a function that makes everything as it was, what was not there included; so does an
+    exception. Otherwise what was moved is deleted.
     """
     parent.mkdir(parents=True, exist_ok=True)
     folder = Path(tempfile.mkdtemp(prefix="aside-", dir=parent))
-    moved: list[tuple[Path, Path]] = []
+    moved: list[tuple[Path, Path | None]] = []
 
     def put_back() -> None:
+        errors = []
         while moved:
             path, kept = moved.pop()
-            remove(path)
-            kept.rename(path)
+            try:
+                remove(path)
+                if kept:
+                    kept.rename(path)
+            except OSError as error:
+                errors.append(error)
+        if errors:
+            raise errors[0]
 
     try:
         for number, path in enumerate(paths):
-            if path.exists() or path.is_symlink():
-                path.rename(folder / str(number))
-                moved.append((path, folder / str(number)))
+            kept = folder / str(number) if os.path.lexists(path) else None
+            if kept:
+                path.rename(kept)
+            moved.append((path, kept))
         yield put_back
     except BaseException:
-        put_back()
+        put_back()  # what cannot be put back stays in the folder
+        folder.rmdir()
         raise
-    finally:
-        remove(folder)
+    remove(folder)
 
 
 def remove(path: Path) -> None:

@@ -79,8 +79,8 @@ class DvcProject:
         with told():
             return dvc_stage.read(self._stages[address], self.root)
 
-    def find(self, address: str, wdir: Path, argv: Sequence[str]) -> Stage:
-        """Find the stage that DVC runs now, by what it tells a command.
+    def find(self, address: str, wdir: Path, argv: Sequence[str]) -> None:
+        """Find the stage that DVC runs now, by what it tells a command; it is known by it from then on.
 
         ``address`` is DVC_STAGE, which is relative to a folder that DVC does not tell: so the
         stage's working folder and command have to agree too.
@@ -104,7 +104,6 @@ class DvcProject:
                 remedy="let DVC start this command: dvc repro, or dvc-runner run",
             )
         self._stages[address] = fitting[0]
-        return self.stage(address)
 
     def reasons(self, address: str, *, forced: bool) -> tuple[Reason, ...]:
         """Say why a stage has to run; nothing where it has not."""
@@ -157,17 +156,11 @@ class DvcProject:
             else:
                 return
 
-    def prepare_outs(self, address: str) -> None:
-        """Make outs that are kept between runs (``persist``) safe to write to."""
-        for out in self._stages[address].outs:
-            if out.persist and out.exists:
-                out.unprotect()
-
-    def commit(self, address: str) -> None:
-        """Take what a stage wrote into the cache, dvc.lock and the run-cache.
+    def confirm_deps(self, address: str) -> None:
+        """See that a stage's deps are still what ``hash_deps`` found.
 
         Raises:
-            StageError: A dep is not what it was when the stage began, or an out is missing.
+            StageError: One is not, or is gone.
         """
         stage = self._stages[address]
         before = {dep.def_path: dep.hash_info for dep in stage.deps}
@@ -179,7 +172,16 @@ class DvcProject:
                     f"{', '.join(changed)} changed while {address} ran, so its outs belong to no known input",
                     remedy="run again",
                 )
-            self._record(stage)
+
+    def commit(self, address: str) -> None:
+        """Take what a stage wrote into the cache, dvc.lock and the run-cache.
+
+        Raises:
+            StageError: A dep is not what it was when the stage began, or an out is missing.
+        """
+        self.confirm_deps(address)
+        with told():
+            self._record(self._stages[address])
 
     def reproduce_as_dvc(self, address: str) -> None:
         """Let DVC run a stage of its own kind: a shell command, a .dvc file, an import.
@@ -196,9 +198,13 @@ class DvcProject:
         """Give git's commit, branch and whether the work tree differs; None where there is none."""
         scm = self._repo.scm
         try:
-            return str(scm.get_rev()), str(scm.active_branch()), bool(scm.is_dirty())
-        except Exception:  # noqa: BLE001 - no git, no commit yet, detached: DVC has an error each
+            commit, dirty = str(scm.get_rev()), bool(scm.is_dirty())
+        except Exception:  # noqa: BLE001 - no git, no commit yet: DVC has an error each
             return None, None, None
+        try:
+            return commit, str(scm.active_branch()), dirty
+        except Exception:  # noqa: BLE001 - no branch is checked out: each of DVC's git backends has its error
+            return commit, None, dirty
 
     def _record(self, stage: DvcStage) -> None:
         uncached = [o for o in stage.outs if not o.use_cache and not (o.is_metric or o.is_plot)]

@@ -7,8 +7,8 @@ import shutil
 import stat
 import tempfile
 import time
-from collections.abc import Iterator, Mapping
-from pathlib import Path
+from collections.abc import Iterable, Iterator, Mapping
+from pathlib import Path, PurePosixPath
 
 from dvc_runner.errors import ConfigurationError, StageError
 from dvc_runner.model import Bind, Out, Sandbox, Stage, User
@@ -54,6 +54,7 @@ def opened(
     parent = root / FOLDER / "scratch"
     parent.mkdir(parents=True, exist_ok=True)
     _sweep(parent)
+    deps = tuple(_bind(root, cache, path, stage.address) for path in _outermost(stage))
     name = stage.address.replace("/", "-").replace(":", "-")
     scratch = Path(tempfile.mkdtemp(prefix=f"{name}-", dir=parent))
     sandbox = Sandbox(
@@ -63,7 +64,7 @@ def opened(
         etc=scratch / "etc",
         control=scratch / "control",
         lineage=scratch / "lineage.json",
-        deps=tuple(_bind(root, cache, dep.path, stage.address) for dep in stage.deps),
+        deps=deps,
     )
     # Held as long as we live: what nobody holds, a lost runner left behind.
     alive = os.open(scratch, os.O_RDONLY)
@@ -98,11 +99,24 @@ def collect(root: Path, stage: Stage, sandbox: Sandbox) -> tuple[str, ...]:
     for out in stage.outs:
         _give_to(User(uid=owner.st_uid, gid=owner.st_gid), sandbox.workspace / out.path)
     targets = [root / out.path for out in stage.outs]
-    with aside(targets, root / FOLDER / "scratch"):
+    with aside(targets, root / FOLDER / "aside"):
         for out, target in zip(stage.outs, targets, strict=True):
             target.parent.mkdir(parents=True, exist_ok=True)
             shutil.move(sandbox.workspace / out.path, target)
     return stray
+
+
+def _outermost(stage: Stage) -> list[str]:
+    """Give the paths of the deps that lie in no other dep."""
+    paths: list[str] = []
+    for path in sorted((dep.path for dep in stage.deps), key=lambda path: len(PurePosixPath(path).parts)):
+        if not _below(path, paths):
+            paths.append(path)
+    return paths
+
+
+def _below(path: str, folders: Iterable[str]) -> bool:
+    return any(PurePosixPath(path).is_relative_to(folder) for folder in folders)
 
 
 def _bind(root: Path, cache: Path, path: str, address: str) -> Bind:
@@ -129,15 +143,20 @@ def _fill(root: Path, stage: Stage, sandbox: Sandbox, *, links: bool) -> None:
         else:
             target.touch()
     for file in stage.params:
-        _write(sandbox.workspace / file.path, file.text, mode=READ_ONLY)
+        # A file that is, or lies in, a dep is declared as a whole.
+        if not _below(file.path, [dep.target for dep in sandbox.deps]):
+            _write(sandbox.workspace / file.path, file.text, mode=READ_ONLY)
     for out in stage.outs:
         target = sandbox.workspace / out.path
         target.parent.mkdir(parents=True, exist_ok=True)
         source = root / out.path
-        if out.persist and source.is_dir():
-            shutil.copytree(source, target, symlinks=True)
-        elif out.persist and source.exists():
-            shutil.copy2(source, target)
+        if out.persist and source.exists():
+            # The cache may have it linked and protected; the stage gets a copy that it can write.
+            if source.is_dir():
+                shutil.copytree(source, target)
+            else:
+                shutil.copy2(source, target)
+            _unlock(target)
 
 
 def _write_identity(sandbox: Sandbox, user: User) -> None:
@@ -153,7 +172,7 @@ def _write_identity(sandbox: Sandbox, user: User) -> None:
 
 def _write(path: Path, content: str, *, mode: int) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
-    with os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, PRIVATE), "w") as file:
+    with os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, PRIVATE), "w", encoding="utf-8") as file:
         file.write(content)
     path.chmod(mode)
 
@@ -164,9 +183,10 @@ def _check_out(path: Path, out: Out, address: str) -> None:
             f"{address} ended well, but did not write its out {out.path}",
             remedy="write it there, relative to the working folder, or take it from outs",
         )
+    _unlock(path)
     for entry in [path, *path.rglob("*")]:
         kind = entry.lstat().st_mode
-        if stat.S_ISLNK(kind) and not entry.resolve().is_relative_to(path.resolve()):
+        if stat.S_ISLNK(kind) and (entry == path or _leads_out(entry, path)):
             raise StageError(
                 f"{address} left {out.path} with a link that leads out of it: {entry.name}",
                 remedy="write a file instead of a link",
@@ -176,6 +196,11 @@ def _check_out(path: Path, out: Out, address: str) -> None:
                 f"{address} left {entry.name} in {out.path}, which is no file, folder or link",
                 remedy="write plain files: DVC can keep nothing else",
             )
+
+
+def _leads_out(link: Path, folder: Path) -> bool:
+    # An absolute link leads into the scratch folder, which is about to go.
+    return link.readlink().is_absolute() or not link.resolve().is_relative_to(folder.resolve())
 
 
 def _stray(stage: Stage, sandbox: Sandbox) -> tuple[str, ...]:
@@ -200,22 +225,36 @@ def _give_to(user: User, path: Path) -> None:
 def _sweep(parent: Path) -> None:
     """Delete the scratch folders of runners that are gone; secrets may lie there."""
     for scratch in parent.iterdir():
-        folder = os.open(scratch, os.O_RDONLY)
-        try:
-            fcntl.flock(folder, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            if time.time() - scratch.stat().st_mtime > NEW_S:
-                _delete(scratch)
-        except BlockingIOError:
-            continue
-        finally:
-            os.close(folder)
+        # Held by its runner, gone meanwhile, or another user's: not ours to delete.
+        with contextlib.suppress(OSError):
+            _delete_if_dead(scratch)
+
+
+def _delete_if_dead(scratch: Path) -> None:
+    folder = os.open(scratch, os.O_RDONLY)
+    try:
+        fcntl.flock(folder, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        if time.time() - scratch.stat().st_mtime > NEW_S:
+            _delete(scratch)
+    finally:
+        os.close(folder)
 
 
 def _delete(scratch: Path) -> None:
-    """Delete a scratch folder, also where the stage took its own rights on folders away."""
-    for folder, names, _ in os.walk(scratch):
-        for name in names:
-            path = Path(folder, name)
-            if not path.is_symlink():
-                path.chmod(0o700)
+    _unlock(scratch)
     remove(scratch)
+
+
+def _unlock(path: Path) -> None:
+    """Take back the rights that a stage took from its own files and folders."""
+    _let_owner_in(path)
+    for folder, names, files in os.walk(path):
+        for name in (*names, *files):
+            _let_owner_in(Path(folder, name))
+
+
+def _let_owner_in(path: Path) -> None:
+    mode = path.lstat().st_mode
+    wanted = mode | (stat.S_IRWXU if stat.S_ISDIR(mode) else stat.S_IRUSR | stat.S_IWUSR)
+    if wanted != mode and not stat.S_ISLNK(mode):
+        path.chmod(stat.S_IMODE(wanted))

@@ -1,0 +1,79 @@
+# Every command a person types. `make` alone lists them.
+.DEFAULT_GOAL := help
+.NOTPARALLEL:
+MAKEFLAGS += --no-print-directory
+
+STAGES := ingest preprocess train evaluate
+
+# What was typed after M=, untouched: make would expand a $ in it, also on its way to the environment.
+export GIT_SYNC_MESSAGE := $(value M)
+unexport M
+
+.PHONY: help setup-env build run run-host $(STAGES:%=run-%) status dag push pull git-sync ui up down clean \
+	test lint lock
+
+help: ## List these commands
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-15s %s\n", $$1, $$2 }' Makefile
+
+setup-env: ## Make .venv with dvc and dvc-runner in it (instant when nothing changed)
+	@scripts/setup-env
+
+build: setup-env ## Build the images of the stages and of the runner
+	@scripts/python scripts/run.py --build
+
+run: setup-env ## Run the pipeline: in containers where an engine answers, without where none does
+	@scripts/python scripts/run.py
+
+run-host: setup-env ## The same with dvc-runner on this machine instead of in its container
+	@scripts/python scripts/run.py --host
+
+run-ingest: setup-env ## Run up to the stage ingest
+	@scripts/python scripts/run.py ingest
+
+run-preprocess: setup-env ## Run up to the stage preprocess
+	@scripts/python scripts/run.py preprocess
+
+run-train: setup-env ## Run up to the stage train
+	@scripts/python scripts/run.py train
+
+run-evaluate: setup-env ## Run up to the stage evaluate
+	@scripts/python scripts/run.py evaluate
+
+status: setup-env ## Say which stages are out of date
+	@scripts/dvc status
+
+dag: setup-env ## Draw the pipeline
+	@scripts/dvc dag
+
+push: setup-env ## Send data to the DVC remote
+	@scripts/dvc push
+
+pull: setup-env ## Fetch data from the DVC remote
+	@scripts/dvc pull
+
+git-sync: setup-env ## Commit code, dvc.lock and metrics, then push them (M="message", or it asks)
+	@scripts/python scripts/git_sync.py
+
+ui: setup-env ## Open MLflow in the browser
+	@scripts/python scripts/configure.py --browse
+
+up: setup-env ## Start the local services (MLflow)
+	@scripts/python scripts/configure.py
+
+down: setup-env ## Stop the local services; their data stays
+	@scripts/python tracking-server/server.py stop
+
+clean: ## Remove what runs and make made; the model registry, the cache and .env stay
+	@scripts/clean
+
+test: ## Run every test, then lint
+	@scripts/setup-env --dev
+	@scripts/test
+
+lint: ## ruff, mypy, import-linter
+	@scripts/setup-env --dev
+	@scripts/lint
+
+lock: ## Renew uv.lock and every requirements.txt
+	@scripts/setup-env --dev
+	@scripts/lock

@@ -1,0 +1,105 @@
+"""Run the pipeline where it runs best, and sum up what came out.
+
+    run.py [STAGE…]            in dvc-runner's container if an engine answers, else on this machine
+    run.py --host [STAGE…]     dvc-runner on this machine; it still runs stages in containers if it can
+    run.py --build             build the images (or environments) of all stages, run nothing
+
+It ends with dvc-runner's exit code.
+"""
+
+import argparse
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import configure
+import engine
+import env_file
+import summary
+
+ROOT = Path(__file__).resolve().parent.parent
+IN_CONTAINER = ROOT / "scripts" / "in-container"
+ON_HOST = Path(sys.executable).with_name("dvc-runner")
+
+
+def place(settings: dict[str, str], *, host: bool) -> tuple[Path, str | None]:
+    """Choose where dvc-runner runs.
+
+    Returns:
+        The program to start, and why it is not in the container although an engine answers.
+
+    Raises:
+        engine.EnginePermissionError: There is an engine whose socket this user may not open.
+    """
+    if host or settings.get("DVC_RUNNER_EXECUTOR") == "process":
+        return ON_HOST, None
+    try:
+        engine.find(settings)
+    except engine.EnginePermissionError:
+        raise
+    except engine.NoEngineError:
+        # dvc-runner says so itself, when it chooses how stages run.
+        return ON_HOST, None
+    except engine.EngineError as error:
+        return ON_HOST, str(error)
+    git = ROOT / ".git"
+    if git.is_file() or (not git.exists() and any((folder / ".git").exists() for folder in ROOT.parents)):
+        return ON_HOST, "git keeps this project's history outside its folder, where a container does not see it"
+    return IN_CONTAINER, None
+
+
+def run(command: list[str | Path]) -> int:
+    """Run a program to its end, handing on the signals that only this process got.
+
+    Ctrl-C reaches every process of the terminal by itself: the program decides how it ends.
+    """
+    with subprocess.Popen(command, cwd=ROOT) as program:
+        for number in (signal.SIGTERM, signal.SIGHUP):
+            signal.signal(number, lambda received, _: program.send_signal(received))
+        signal.signal(signal.SIGINT, signal.SIG_IGN)
+        code = program.wait()
+    # A program ended by a signal is told as the shell tells it.
+    return code if code >= 0 else 128 - code
+
+
+def main() -> int:
+    """Configure, run, sum up."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--host", action="store_true", help=argparse.SUPPRESS)
+    parser.add_argument("--build", action="store_true", help=argparse.SUPPRESS)
+    parser.add_argument("stages", nargs="*", help=argparse.SUPPRESS)
+    options = parser.parse_args()
+    settings = env_file.settings(ROOT)
+    program, reason = place(settings, host=options.host)
+    if not options.build:
+        configure.configure()
+    if reason:
+        sys.stderr.write(f"dvc-runner runs on this machine: {reason}\n")
+    if "DOCKER_HOST" not in settings and not engine.DEFAULT_SOCKET.exists():
+        os.environ["DOCKER_HOST"] = engine.address(settings)
+    code = run([program, "build"] if options.build else [program, "run", *options.stages])
+    if code == 0 and not options.build:
+        summary.show()
+    return code
+
+
+def run_main() -> int:
+    """Turn what a user can put right into one or two lines and its exit code."""
+    try:
+        return main()
+    except engine.EngineError as error:
+        sys.stderr.write(f"{error}\n")
+        return engine.ENGINE_EXIT_CODE
+    except env_file.SettingsError as error:
+        sys.stderr.write(f"{error}\n")
+    except OSError as error:
+        sys.stderr.write(f"{error.strerror}: {error.filename or ''}\n")
+    except KeyboardInterrupt:
+        return 130
+    return 3
+
+
+if __name__ == "__main__":
+    sys.exit(run_main())

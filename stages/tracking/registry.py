@@ -1,0 +1,109 @@
+"""Put models into MLflow's registry and take them out again, in a format that runs no code when it is loaded."""
+
+import json
+from importlib.metadata import version as installed
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+import mlflow.sklearn
+import pandas as pd
+import skops.io
+from contract import Checked, StageError, check, one_line
+from mlflow import MlflowClient, artifacts
+from mlflow.entities import Run
+from mlflow.models import Model, infer_signature
+from sklearn.base import ClassifierMixin
+from tracking import create_once, or_none
+
+MODEL_FOLDER = "model"
+MODEL_FILE = "model.skops"
+# No type of these, nor of those skops trusts by itself, runs code of the file. A forged tree may crash its process.
+TRUSTED_TYPES = ["sklearn.tree._tree.Tree"]
+PACKAGES = ("mlflow-skinny", "numpy", "pandas", "scikit-learn", "scipy", "skops")
+
+
+class ModelError(StageError):
+    """A version that is gone, or that cannot be loaded safely."""
+
+
+class ModelPointer(Checked):
+    """Where the registry has a model: what train hands to evaluate."""
+
+    model_name: str
+    model_version: str
+    model_uri: str
+    run_id: str
+
+
+def read_pointer(path: Path) -> ModelPointer:
+    """Read the pointer that train left.
+
+    Raises:
+        StageError: The file is missing or is no pointer.
+    """
+    try:
+        pointer = json.loads(path.read_text(encoding="utf-8"))
+    except (FileNotFoundError, ValueError) as error:
+        raise StageError(f"{path}: {one_line(error)}: run train, which makes it") from error
+    return check(pointer, ModelPointer, where=str(path))
+
+
+def register(client: MlflowClient, run: Run, model: ClassifierMixin, samples: pd.DataFrame, name: str) -> ModelPointer:
+    """Log the model to its run and, when it is there, make it a version in the registry.
+
+    Args:
+        client: Of the server.
+        run: The run the model was fitted in.
+        model: Fitted.
+        samples: What it was fitted on; gives signature and input example.
+        name: Of the registered model, which is made if it is not there.
+    """
+    run_id = run.info.run_id
+    with TemporaryDirectory() as folder:
+        path = f"{folder}/{MODEL_FOLDER}"
+        mlflow.sklearn.save_model(
+            model,
+            path,
+            mlflow_model=Model(artifact_path=MODEL_FOLDER, run_id=run_id),
+            signature=infer_signature(samples, pd.Series(model.predict(samples), dtype="str")),
+            input_example=samples.head(3),
+            pip_requirements=[f"{name}=={installed(name)}" for name in PACKAGES],  # else MLflow infers them, in 5 s
+            serialization_format="skops",
+            skops_trusted_types=TRUSTED_TYPES,
+        )
+        client.log_artifacts(run_id, path, MODEL_FOLDER)
+    source = f"{run.info.artifact_uri}/{MODEL_FOLDER}"
+    create_once(
+        lambda: client.create_registered_model(name),
+        look=lambda: or_none(lambda: client.get_registered_model(name)),
+    )
+    version = create_once(
+        lambda: client.create_model_version(name, source, run_id),
+        look=lambda: next(iter(client.search_model_versions(f"run_id = '{run_id}'")), None),
+    ).version
+    uri = f"models:/{name}/{version}"
+    return ModelPointer(model_name=name, model_version=str(version), model_uri=uri, run_id=run_id)
+
+
+def load(client: MlflowClient, name: str, version: str) -> ClassifierMixin:
+    """Load a version's model without running code out of its file.
+
+    Raises:
+        ModelError: There is no such version or no skops file, or it is damaged or holds types that we do not trust.
+    """
+    uri = or_none(lambda: client.get_model_version_download_uri(name, version))
+    if not uri:
+        raise ModelError(f"{name} has no version {version} in the registry")
+    if MODEL_FILE not in {Path(file.path).name for file in artifacts.list_artifacts(uri) or ()}:
+        raise ModelError(f"{name} version {version} has no {MODEL_FILE} at {uri}, and other formats may run code")
+    with TemporaryDirectory() as folder:
+        file = artifacts.download_artifacts(f"{uri}/{MODEL_FILE}", dst_path=folder)
+        try:
+            return skops.io.load(file, trusted=TRUSTED_TYPES)
+        except Exception as error:
+            raise ModelError(f"{name} version {version} does not load: {one_line(error)}") from error
+
+
+def aliases(client: MlflowClient, name: str) -> dict[str, str]:
+    """Give the version each alias of a registered model stands for; on old servers the version may be gone."""
+    return {alias: str(version) for alias, version in client.get_registered_model(name).aliases.items()}

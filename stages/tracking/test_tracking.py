@@ -1,0 +1,248 @@
+import http.client
+import http.server
+import json
+import os
+import signal
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from urllib.parse import urlsplit
+
+import pandas as pd
+import pytest
+import registry
+import tracking
+from contract import StageError
+from mlflow import MlflowClient
+from mlflow.entities import Run
+from mlflow.exceptions import MlflowException
+from sklearn.ensemble import RandomForestClassifier
+
+SAMPLES = pd.DataFrame({"x": [0.0, 0.1, 0.9, 1.0], "y": [1.0, 2.0, 3.0, 4.0]})
+LABELS = pd.Series(["a", "a", "b", "b"], name="label", dtype="str")
+
+
+@pytest.fixture
+def client(mlflow_uri: str) -> Iterator[MlflowClient]:
+    with tracking.connect() as client:
+        assert client.tracking_uri == mlflow_uri
+        yield client
+
+
+@contextmanager
+def proxy(uri: str, answered: Callable[[str], bool]) -> Iterator[str]:
+    """Stand before a server; what it answered is turned into a 503 where ``answered`` says so of the path."""
+
+    class Handler(http.server.BaseHTTPRequestHandler):
+        def forward(self) -> None:
+            body = self.rfile.read(int(self.headers.get("Content-Length", 0)))
+            upstream = http.client.HTTPConnection(urlsplit(uri).netloc)
+            upstream.request(self.command, self.path, body, {"Content-Type": self.headers.get("Content-Type", "")})
+            reply = upstream.getresponse()
+            answer = reply.read()
+            upstream.close()
+            self.send_response(503 if answered(self.path) else reply.status)
+            self.send_header("Content-Type", reply.headers.get("Content-Type", ""))
+            self.send_header("Content-Length", str(len(answer)))
+            self.end_headers()
+            self.wfile.write(answer)
+
+        do_GET = do_POST = do_PUT = forward  # noqa: N815
+
+        def log_message(self, *_: object) -> None:
+            pass
+
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler) as httpd:
+        threading.Thread(target=httpd.serve_forever, args=(0.01,), daemon=True).start()
+        yield f"http://127.0.0.1:{httpd.server_port}"
+        httpd.shutdown()
+
+
+def runs_of(experiment: str) -> list[Run]:
+    client = MlflowClient(os.environ["TEST_MLFLOW_URI"])
+    found = client.get_experiment_by_name(experiment)
+    return list(client.search_runs([found.experiment_id]))
+
+
+def test_a_run_that_ends_well_is_finished(client: MlflowClient, unique: str) -> None:
+    with tracking.training_run(client, unique) as run:
+        assert client.get_run(run.info.run_id).info.status == "RUNNING"
+    [ended] = runs_of(unique)
+    assert ended.info.run_id == run.info.run_id
+    assert ended.info.status == "FINISHED"
+
+
+def test_a_second_run_goes_to_the_same_experiment(client: MlflowClient, unique: str) -> None:
+    for _ in range(2):
+        with tracking.training_run(client, unique):
+            pass
+    assert len(runs_of(unique)) == 2
+
+
+def send(number: int) -> Callable[[], None]:
+    return lambda: os.kill(os.getpid(), number)
+
+
+def fail(error: BaseException) -> Callable[[], None]:
+    def raise_it() -> None:
+        raise error
+
+    return raise_it
+
+
+@pytest.mark.parametrize(
+    ("happens", "ends_as", "code"),
+    [
+        pytest.param(fail(ValueError("a bug")), ValueError, None, id="a bug"),
+        pytest.param(fail(StageError("a mistake")), StageError, None, id="user's mistake"),
+        pytest.param(fail(SystemExit(3)), SystemExit, 3, id="exit"),
+        pytest.param(send(signal.SIGTERM), SystemExit, 143, id="SIGTERM"),
+        pytest.param(send(signal.SIGINT), SystemExit, 130, id="Ctrl-C"),
+    ],
+)
+def test_a_run_that_does_not_end_well_is_failed(
+    client: MlflowClient, unique: str, happens: Callable[[], None], ends_as: type[BaseException], code: int | None
+) -> None:
+    with pytest.raises(ends_as) as end, tracking.training_run(client, unique):
+        happens()
+    assert getattr(end.value, "code", None) == code
+    assert [run.info.status for run in runs_of(unique)] == ["FAILED"]
+    assert signal.getsignal(signal.SIGTERM) is signal.SIG_DFL
+
+
+def test_a_signal_while_the_run_is_made_leaves_no_run_behind(
+    mlflow_uri: str, unique: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def terminate(path: str) -> bool:
+        if path.endswith("/runs/create"):
+            os.kill(os.getpid(), signal.SIGTERM)
+        return False
+
+    with proxy(mlflow_uri, terminate) as uri:
+        monkeypatch.setenv("MLFLOW_TRACKING_URI", uri)
+        with pytest.raises(SystemExit) as end, tracking.connect() as client, tracking.training_run(client, unique):
+            pytest.fail("the stage went on")
+    assert end.value.code == 143
+    assert [run.info.status for run in runs_of(unique)] == ["FAILED"]
+
+
+def test_what_was_made_behind_a_503_is_not_made_twice(
+    mlflow_uri: str, unique: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    hidden = {"experiments/create", "runs/create", "registered-models/create", "model-versions/create"}
+
+    def once(path: str) -> bool:
+        name = "/".join(path.split("/")[-2:])
+        if name in hidden:
+            hidden.remove(name)
+            return True
+        return False
+
+    with proxy(mlflow_uri, once) as uri:
+        monkeypatch.setenv("MLFLOW_TRACKING_URI", uri)
+        with tracking.connect() as client, tracking.training_run(client, unique) as run:
+            forest = RandomForestClassifier(n_estimators=2, random_state=0).fit(SAMPLES, LABELS)
+            registry.register(client, run, forest, SAMPLES, unique)
+    assert not hidden
+    assert len(runs_of(unique)) == 1
+    assert len(MlflowClient(mlflow_uri).search_model_versions(f"name = '{unique}'")) == 1
+
+
+def test_a_server_that_goes_away_is_told_in_one_line(
+    mlflow_uri: str, unique: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("MLFLOW_HTTP_REQUEST_BACKOFF_FACTOR", "0")
+    with proxy(mlflow_uri, lambda path: "/runs/log-batch" in path) as uri:
+        monkeypatch.setenv("MLFLOW_TRACKING_URI", uri)
+        with pytest.raises(StageError) as error, tracking.connect() as to, tracking.training_run(to, unique) as run:
+            tracking.log_values(to, run.info.run_id, metrics={"m": 1.0})
+    assert uri in str(error.value)
+    assert "5xx" in str(error.value)
+    assert "\n" not in str(error.value)
+    assert [run.info.status for run in runs_of(unique)] == ["FAILED"]
+
+
+def test_what_the_server_refuses_is_told_in_one_line(mlflow_uri: str) -> None:
+    with pytest.raises(StageError, match="RESOURCE_DOES_NOT_EXIST") as error, tracking.connect() as client:
+        client.get_run("0" * 32)
+    assert mlflow_uri in str(error.value)
+
+
+@pytest.mark.parametrize("bug", [ValueError("ours"), MlflowException("in a call of ours")], ids=repr)
+@pytest.mark.usefixtures("mlflow_uri")
+def test_a_bug_inside_is_not_blamed_on_the_server(bug: Exception) -> None:
+    with pytest.raises(type(bug)), tracking.connect():
+        raise bug
+
+
+def test_values_arrive(client: MlflowClient, unique: str) -> None:
+    with tracking.training_run(client, unique) as run:
+        run_id = run.info.run_id
+        tracking.log_values(client, run_id, params={"depth": None}, metrics={"m": 0.5}, tags={"t": None, "u": "v"})
+    data = client.get_run(run_id).data
+    assert data.params == {"depth": "None"}
+    assert data.metrics == {"m": 0.5}
+    assert (data.tags["t"], data.tags["u"]) == ("null", "v")
+
+
+@pytest.mark.usefixtures("workspace")
+def test_a_dataset_is_known_by_the_md5_that_dvc_has_for_it(client: MlflowClient, unique: str) -> None:
+    path = Path("data/raw/part.csv")
+    path.write_text("x,label\n")
+    with tracking.training_run(client, unique) as run:
+        tracking.log_dataset(client, run.info.run_id, path, SAMPLES, LABELS, context="training")
+    [logged] = client.get_run(run.info.run_id).inputs.dataset_inputs
+    assert logged.dataset.name == "part"
+    assert logged.dataset.digest == "4d4cb685308245ee4c2daf62c8331218"
+    assert json.loads(logged.dataset.source) == {"uri": "data/raw/part.csv"}
+    assert json.loads(logged.dataset.profile)["num_rows"] == 4
+    assert [column["name"] for column in json.loads(logged.dataset.schema)["mlflow_colspec"]] == ["x", "y", "label"]
+    assert {tag.key: tag.value for tag in logged.tags} == {"mlflow.data.context": "training"}
+
+
+LINEAGE = {
+    "schema": 1,
+    "stage": "train",
+    "git_commit": "c0ffee",
+    "git_dirty": True,
+    "image": {"key": "k", "id": None},
+    "deps": {"data/x.csv": "0123"},
+    "params": {"train": {"seed": 1}},
+}
+
+
+def test_lineage_is_logged_with_the_run(
+    client: MlflowClient, unique: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "lineage.json"
+    path.write_text(json.dumps(LINEAGE))
+    monkeypatch.setenv("LINEAGE_FILE", str(path))
+    with tracking.training_run(client, unique) as run:
+        path.write_text(json.dumps(LINEAGE | {"stage": "evaluate", "git_commit": "beef"}))
+        tracking.log_lineage(client, run.info.run_id, under="evaluate/")
+    tags = client.get_run(run.info.run_id).data.tags
+    assert tags["lineage.git_commit"] == tags["mlflow.source.git.commit"] == "c0ffee"
+    assert tags["lineage.git_dirty"] == "true"
+    assert json.loads(tags["lineage.deps"]) == LINEAGE["deps"]
+    assert tags["evaluate/lineage.git_commit"] == "beef"
+    for file, stage in (("lineage.json", "train"), ("evaluate/lineage.json", "evaluate")):
+        stored = client.download_artifacts(run.info.run_id, file, str(tmp_path))
+        assert json.loads(Path(stored).read_text())["stage"] == stage
+
+
+@pytest.mark.parametrize("where", [None, "", "/nowhere/lineage.json"])
+def test_a_run_without_lineage_is_told_of_and_goes_on(
+    client: MlflowClient,
+    unique: str,
+    where: str | None,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    monkeypatch.delenv("LINEAGE_FILE", raising=False)
+    if where is not None:
+        monkeypatch.setenv("LINEAGE_FILE", where)
+    with tracking.training_run(client, unique):
+        pass
+    assert "LINEAGE_FILE" in caplog.text
+    assert [run.info.status for run in runs_of(unique)] == ["FINISHED"]

@@ -1,0 +1,111 @@
+"""What every test finds around it."""
+
+import os
+import secrets
+import shutil
+import signal
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+
+import pytest
+from tests.support import projects
+from tests.support.engines import Engine
+from tests.support.projects import Finished, Project
+
+from dvc_runner.cli.main import main
+from dvc_runner.cli.settings import GUARD_IMAGE
+from dvc_runner.engine import client
+from dvc_runner.errors import EngineError
+
+FOREIGN = ("DVC_", "MLFLOW_", "DAGSHUB_", "GIT_")
+
+
+@pytest.fixture(autouse=True, scope="session")
+def surroundings(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """Keep what a person has set out of the tests, and what tests make out of their cache.
+
+    The installer's own cache stays theirs: without it, every environment would be downloaded anew.
+    """
+    # A shell starts what it puts in the background with Ctrl-C ignored, and children inherit that.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    with pytest.MonkeyPatch.context() as patch:
+        for name in list(os.environ):
+            if name.startswith(FOREIGN):
+                patch.delenv(name)
+        cache = os.environ.get("XDG_CACHE_HOME") or str(Path.home() / ".cache")
+        patch.setenv("UV_CACHE_DIR", os.environ.get("UV_CACHE_DIR") or f"{cache}/uv")
+        patch.setenv("XDG_CACHE_HOME", str(tmp_path_factory.mktemp("cache")))
+        patch.setenv("DVC_NO_ANALYTICS", "1")
+        for role in ("AUTHOR", "COMMITTER"):
+            patch.setenv(f"GIT_{role}_NAME", "A Tester")
+            patch.setenv(f"GIT_{role}_EMAIL", "tester@example.org")
+        yield
+
+
+@pytest.fixture(scope="session")
+def bare_project(surroundings: None, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A project with git and DVC in it, to be copied."""
+    del surroundings
+    return projects.template(tmp_path_factory.mktemp("bare"))
+
+
+@pytest.fixture(scope="session")
+def a_project(surroundings: None) -> Callable[[Path], Project]:
+    """Gives a folder as a project whose stages run as processes."""
+    del surroundings
+    return lambda root: Project(root=root, env=projects.environment(DVC_RUNNER_EXECUTOR="process"))
+
+
+@pytest.fixture
+def project(bare_project: Path, tmp_path: Path, a_project: Callable[[Path], Project]) -> Project:
+    """A project whose stages run as processes; its path has a space, an accent and a colon in it."""
+    root = tmp_path / "a projéct: mine"
+    shutil.copytree(bare_project, root, symlinks=True)
+    return a_project(root)
+
+
+@pytest.fixture(scope="session")
+def engine(surroundings: None) -> str:
+    """The address of a container engine; where none answers, what needs one is skipped."""
+    del surroundings
+    address = os.environ.get("DOCKER_HOST") or client.DEFAULT_HOST
+    try:
+        client.connect(address).close()
+    except EngineError as error:
+        if os.environ.get("REQUIRE_ENGINE") == "1":
+            pytest.fail(f"REQUIRE_ENGINE=1, and {error}", pytrace=False)
+        pytest.skip(f"no container engine: {error}")
+    return address
+
+
+@pytest.fixture(scope="session")
+def containers(engine: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Engine]:
+    """The engine as tests see it: what they made there, and nothing of others."""
+    base = os.environ.get("BASE_IMAGE") or GUARD_IMAGE
+    mark = secrets.token_hex(6)
+    with Engine(engine, base, mark, tmp_path_factory.getbasetemp()).opened() as found:
+        yield found
+
+
+@pytest.fixture
+def here(monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]) -> Iterator[Callable[..., Finished]]:
+    """Runs dvc-runner in this process, which has imported DVC already; any exception is a failure.
+
+    Whatever prints JSON needs a process of its own, since it moves stdout.
+    """
+
+    def run(project: Project, *arguments: str, env: Mapping[str, str] | None = None) -> Finished:
+        monkeypatch.chdir(project.root)
+        for name, value in {**project.env, **(env or {})}.items():
+            monkeypatch.setenv(name, value)
+        capfd.readouterr()
+        try:
+            code = main(list(arguments))
+        except SystemExit as ended:
+            code = int(ended.code or 0)
+        return Finished(code, *capfd.readouterr())
+
+    handlers = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGHUP)}
+    yield run
+    for number, handler in handlers.items():
+        signal.signal(number, handler)

@@ -1,0 +1,575 @@
+"""The DVC adapter against the DVC that is installed: what it writes, what it says, what it refuses."""
+
+import contextlib
+import json
+import shutil
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import dvc
+import pytest
+import yaml
+from tests.support.cases import cases
+from tests.support.projects import Project
+from tests.support.trees import lay
+
+from dvc_runner.errors import EXIT_CONFIGURATION, EXIT_STAGE_FAILED, StageError
+from dvc_runner.model import Reason, ReasonKind
+from dvc_runner.workspace.dvc_project import DvcProject
+
+OLDEST, NEXT = (3, 60), (3, 68)
+
+
+def test_the_adapter_knows_this_dvc() -> None:
+    assert OLDEST <= dvc.version_tuple[:2] < NEXT
+
+
+# What a run writes is what ``dvc repro`` writes.
+
+COUNT = """\
+print(sum(len(open(path).read()) for path in sys.argv[1:]))
+"""
+
+
+def shell_pipeline(project: Project) -> None:
+    """Every kind of entry that a stage of a shell's can have."""
+    lay(project.root, {"raw": {"a.txt": "1\n", "b b é.txt": "2\n"}, "count.py": COUNT, "keep.log": "kept\n"})
+    project.params(train={"n": 3, "rate": 0.5, "names": ["x", "y"]}, other=1)
+    project.write("more.json", json.dumps({"depth": {"a": 1}}))
+    project.stages(
+        join={"cmd": "cat raw/* > joined.txt", "deps": ["raw"], "outs": ["joined.txt"], "desc": "Join"},
+        fan={
+            "foreach": ["x", "y"],
+            "do": {"cmd": "mkdir -p out/${item} && cp joined.txt out/${item}/f", "deps": ["joined.txt"]}
+            | {"outs": ["out/${item}"], "params": ["train.n"]},
+        },
+        grid={
+            "matrix": {"n": [1, 2], "letter": ["p"]},
+            "cmd": "echo ${item.n}${item.letter} > grid-${item.n}${item.letter}.txt",
+            "outs": ["grid-${item.n}${item.letter}.txt"],
+        },
+        score={
+            "cmd": ["python3 count.py joined.txt > n.txt", "echo '{\"n\": 1}' > metrics.json", "echo x,y > plot.csv"],
+            "deps": ["joined.txt", "count.py", "out/x", "out/y"],
+            "params": ["train", {"more.json": ["depth"]}],
+            "outs": ["n.txt"],
+            "metrics": [{"metrics.json": {"cache": False}}],
+            "plots": [{"plot.csv": {"cache": False, "x": "x"}}],
+        },
+        plain={
+            "cmd": "echo $((1 + 1)) > uncached.txt",
+            "deps": ["n.txt"],
+            "outs": [{"uncached.txt": {"cache": False}}],
+        },
+        log={"cmd": "echo more >> keep.log", "deps": ["n.txt"], "outs": [{"keep.log": {"persist": True}}]},
+        sub={"cmd": "cat ../n.txt > here.txt", "wdir": "sub dir", "deps": ["../n.txt"], "outs": ["here.txt"]},
+        silent={"cmd": "cat n.txt", "deps": ["n.txt"], "meta": {"note": 1}},
+    )
+    (project.root / "sub dir").mkdir()
+
+
+OURS = """\
+import json, os, pathlib, re
+params = open('params.yaml').read()
+os.makedirs('models/deep', exist_ok=True)
+open('models/deep/model é.txt', 'w').write(params + open('data/raw.csv').read())
+open('models/empty', 'w')
+os.makedirs('metrics', exist_ok=True)
+json.dump({'n': 1}, open('metrics/m.json', 'w'))
+"""
+
+
+def our_pipeline(project: Project) -> None:
+    """Stages of ours, among them one in a working folder and one fed by a tracked file."""
+    lay(project.root, {"data": {"raw.csv": "1\n2\n"}})
+    project.params(train={"n": 3}, other={"m": 1})
+    project.dvc("add", "data/raw.csv").ended(0)
+    train = project.stage(
+        "train",
+        OURS,
+        deps=["data/raw.csv"],
+        outs=["models"],
+        params=["train"],
+        metrics=[{"metrics/m.json": {"cache": False}}],
+    )
+    code = "open('here.txt', 'w').write(open('../models/deep/model é.txt').read())"
+    use = project.stage("use", code, outs=["here.txt"], wdir="sub dir")
+    (project.root / "sub dir").mkdir()
+    use["deps"] = ["../stages/use", "../models"]
+    use["meta"]["container"]["build"]["context"] = "../stages/use"
+    project.stages(train=train, use=use)
+
+
+@cases("make", {"stages of a shell": [shell_pipeline], "stages of ours": [our_pipeline]})
+def test_a_run_writes_what_dvc_repro_writes(project: Project, make: Callable[[Project], None]) -> None:
+    make(project)
+    twin = project.twin()
+    for edit in (None, edit_params, edit_data, drop_out):
+        if edit:
+            edit(project)
+            edit(twin)
+        project.json().ended(0)
+        twin.dvc("repro").ended(0)
+        assert project.files() == twin.files(), edit
+        assert project.cache() == twin.cache(), edit
+    assert json.loads(project.dvc("status", "--json").ended(0).out) == {}
+
+
+def edit_params(project: Project) -> None:
+    project.write("params.yaml", project.read("params.yaml").replace("n: 3", "n: 4"))
+
+
+def edit_data(project: Project) -> None:
+    raw = "raw/a.txt" if (project.root / "raw").exists() else "data/raw.csv"
+    project.write(raw, "3\n")
+
+
+def drop_out(project: Project) -> None:
+    name = "joined.txt" if (project.root / "joined.txt").exists() else "models/empty"
+    (project.root / name).unlink()
+
+
+# Why a stage runs.
+
+CODE = "open('out.csv', 'w').write(open('data/raw.csv').read())"
+
+
+def ran(project: Project) -> None:
+    """A project with one stage of ours, and one of a shell's, that ran."""
+    lay(project.root, {"data": {"raw.csv": "raw", "deep": {"x": "1"}}})
+    project.params(train={"n": 1, "deep": {"rate": 0.5}}, names=["a"], gone=1)
+    params = ["train.n", "train.deep", "names", "gone"]
+    one = project.stage("one", CODE, deps=["data/raw.csv", "data/deep"], outs=["out.csv"], params=params)
+    project.stages(
+        one=one,
+        always={"cmd": "true", "always_changed": True},
+        frozen={"cmd": "cp data/raw.csv f", "deps": ["data/raw.csv"], "outs": ["f"], "frozen": True},
+    )
+    lay(project.root, {"f": "raw"})
+    project.json().ended(0)
+
+
+@pytest.fixture(scope="session")
+def project_that_ran(bare_project: Path, tmp_path_factory: pytest.TempPathFactory, a_project: Any) -> Path:
+    """A project that ran, to be copied."""
+    root = tmp_path_factory.mktemp("ran") / "project"
+    shutil.copytree(bare_project, root, symlinks=True)
+    ran(a_project(root))
+    return root
+
+
+@pytest.fixture
+def after(project_that_ran: Path, tmp_path: Path, a_project: Any) -> Project:
+    """A copy of a project that ran."""
+    root = tmp_path / "a projéct: after"
+    shutil.copytree(project_that_ran, root, symlinks=True)
+    found: Project = a_project(root)
+    return found
+
+
+@contextlib.contextmanager
+def opened(project: Project, monkeypatch: pytest.MonkeyPatch) -> Iterator[DvcProject]:
+    """The adapter on a project, as a command of ours has it."""
+    monkeypatch.chdir(project.root)
+    with contextlib.closing(DvcProject(project.root)) as found, found.session():
+        found.plan((), single_item=False)
+        yield found
+
+
+def edited(**stage: Any) -> Callable[[Project], None]:
+    """Change entries of the stage called one."""
+
+    def act(project: Project) -> None:
+        stages = yaml.safe_load(project.read("dvc.yaml"))["stages"]
+        stages["one"].update(stage)
+        project.stages(**stages)
+
+    return act
+
+
+def without_lock(project: Project) -> None:
+    (project.root / "dvc.lock").unlink()
+
+
+def touched(project: Project) -> None:
+    project.write("data/raw.csv", "raw")
+
+
+def nothing(project: Project) -> None:
+    del project
+
+
+def written(name: str, text: str) -> Callable[[Project], None]:
+    return lambda project: project.write(name, text) and None
+
+
+def deleted(name: str) -> Callable[[Project], None]:
+    return lambda project: (project.root / name).unlink()
+
+
+def params(**values: Any) -> Callable[[Project], None]:
+    whole = {"train": {"n": 1, "deep": {"rate": 0.5}}, "names": ["a"], "gone": 1, **values}
+    return lambda project: project.params(**whole)
+
+
+OLD_CMD = "dvc-runner exec python3 -m one"
+RAW, NEW = "bee753ab", "22af645d"
+
+
+@cases(
+    "edit, stage, expected",
+    {
+        "nothing": (nothing, "one", []),
+        "a file written again": (touched, "one", []),
+        "a param nobody declared": (params(train={"n": 1, "m": 2, "deep": {"rate": 0.5}}), "one", []),
+        "never run": (without_lock, "one", [Reason(kind=ReasonKind.NEW)]),
+        "a dep": (
+            written("data/raw.csv", "new"),
+            "one",
+            [Reason(kind=ReasonKind.DEP, name="data/raw.csv", old=RAW, new=NEW)],
+        ),
+        "a dep that is missing": (
+            deleted("data/raw.csv"),
+            "one",
+            [Reason(kind=ReasonKind.DEP, name="data/raw.csv", old=RAW, new="missing")],
+        ),
+        "a param": (
+            params(train={"n": 2, "deep": {"rate": 0.5}}),
+            "one",
+            [Reason(kind=ReasonKind.PARAM, name="train.n", old="1", new="2")],
+        ),
+        "a param inside another": (
+            params(train={"n": 1, "deep": {"rate": None}}),
+            "one",
+            [Reason(kind=ReasonKind.PARAM, name="train.deep.rate", old="0.5", new="null")],
+        ),
+        "a param that is a list": (
+            params(names=["a", "é"]),
+            "one",
+            [Reason(kind=ReasonKind.PARAM, name="names", old='["a"]', new='["a", "é"]')],
+        ),
+        "an out that is edited": (
+            written("out.csv", "edited"),
+            "one",
+            [Reason(kind=ReasonKind.OUT, name="out.csv", new="modified")],
+        ),
+        "an out that is deleted": (
+            deleted("out.csv"),
+            "one",
+            [Reason(kind=ReasonKind.OUT, name="out.csv", new="deleted")],
+        ),
+        "the command": (
+            edited(cmd="dvc-runner exec python3 -m one --more"),
+            "one",
+            [Reason(kind=ReasonKind.COMMAND, old=OLD_CMD, new=f"{OLD_CMD} --more")],
+        ),
+        "what it runs in": (edited(meta={"container": {"image": f"x@sha256:{'0' * 64}"}}), "one", []),
+        "its description": (edited(desc="Another"), "one", []),
+        "always changed": (nothing, "always", [Reason(kind=ReasonKind.ALWAYS_CHANGED)]),
+        "frozen": (written("data/raw.csv", "new"), "frozen", []),
+        "two things": (
+            lambda project: (written("data/raw.csv", "new")(project), deleted("out.csv")(project)),
+            "one",
+            [
+                Reason(kind=ReasonKind.DEP, name="data/raw.csv", old=RAW, new=NEW),
+                Reason(kind=ReasonKind.OUT, name="out.csv", new="deleted"),
+            ],
+        ),
+    },
+)
+def test_reasons(
+    after: Project,
+    monkeypatch: pytest.MonkeyPatch,
+    edit: Callable[[Project], None],
+    stage: str,
+    expected: list[Reason],
+) -> None:
+    edit(after)
+    with opened(after, monkeypatch) as project:
+        assert list(project.reasons(stage, forced=False)) == expected
+
+
+def test_reason_of_a_folder_is_its_hash(after: Project, monkeypatch: pytest.MonkeyPatch) -> None:
+    after.write("data/deep/y", "2")
+    with opened(after, monkeypatch) as project:
+        (reason,) = project.reasons("one", forced=False)
+    assert (reason.kind, reason.name) == (ReasonKind.DEP, "data/deep")
+    assert None not in (reason.old, reason.new)
+    assert reason.old != reason.new
+
+
+def test_forced_is_the_only_reason(after: Project, monkeypatch: pytest.MonkeyPatch) -> None:
+    after.write("data/raw.csv", "new")
+    with opened(after, monkeypatch) as project:
+        assert project.reasons("one", forced=True) == (Reason(kind=ReasonKind.FORCED),)
+
+
+def test_dvc_agrees_about_what_changed(after: Project, monkeypatch: pytest.MonkeyPatch) -> None:
+    after.write("data/raw.csv", "new")
+    stale = set(json.loads(after.dvc("status", "--json").ended(0).out))
+    with opened(after, monkeypatch) as project:
+        assert {name for name in ("one", "always", "frozen") if project.reasons(name, forced=False)} == stale
+
+
+# Restoring, failing, and what changes meanwhile.
+
+
+def test_outs_are_restored_from_the_run_cache(after: Project) -> None:
+    before = after.files()
+    after.write("data/raw.csv", "new")
+    assert after.json("one").ended(0).outcomes == {"one": "ran"}
+    assert after.read("out.csv") == "new"
+    after.write("data/raw.csv", "raw")
+    (after.root / "out.csv").unlink()
+    assert after.json("one").ended(0).outcomes == {"one": "restored"}
+    assert after.files() == before
+    assert after.json("one").ended(0).outcomes == {"one": "skipped"}
+
+
+def test_what_the_run_cache_has_lost_is_run(after: Project) -> None:
+    shutil.rmtree(after.root / ".dvc/cache/files")
+    (after.root / "out.csv").unlink()
+    assert after.json("one").ended(0).outcomes == {"one": "ran"}
+    assert after.read("out.csv") == "raw"
+
+
+def test_forced_runs_what_could_be_restored(after: Project) -> None:
+    done = after.json("--force", "one").ended(0)
+    assert done.outcomes == {"one": "ran"}
+    assert json.loads(after.dvc("status", "--json", "one").out) == {}
+
+
+FAILS = {
+    "an exit code": ("open('out.csv', 'w').write('new'); raise SystemExit(3)", "3"),
+    "an exception": ("open('out.csv', 'w').write('new'); 1 / 0", "1"),
+    "a signal": ("open('out.csv', 'w').write('new'); import os; os.kill(os.getpid(), 9)", "killed"),
+    "no out": ("pass", "out.csv"),
+    "a link for an out": ("import os; os.symlink('/etc/passwd', 'out.csv')", "out.csv"),
+    "a dep that it changes": (
+        "open('out.csv', 'w').write('new'); open('data/raw.csv', 'w').write('!')",
+        "data/raw.csv",
+    ),
+}
+
+
+@pytest.mark.parametrize("through", ["dvc-runner run", "dvc repro"])
+@cases("code, named", FAILS)
+def test_a_failed_stage_leaves_the_former_outs(after: Project, code: str, named: str, through: str) -> None:
+    after.write("stages/one/one.py", code)
+    before = {name: content for name, content in after.files().items() if name != "data/raw.csv"}
+    done = after.run("run", "one") if through == "dvc-runner run" else after.dvc("repro", "one")
+    assert done.code == (EXIT_STAGE_FAILED if through == "dvc-runner run" else 255)
+    assert named in done.text
+    assert "dvc_runner/" not in done.text
+    after_it = {name: content for name, content in after.files().items() if name != "data/raw.csv"}
+    if through == "dvc repro":
+        # DVC itself deletes outs before it starts a command.
+        before.pop("out.csv")
+        after_it.pop("out.csv", None)
+    assert after_it == before
+
+
+def test_a_dep_that_another_changes_meanwhile(after: Project, monkeypatch: pytest.MonkeyPatch) -> None:
+    after.write("stages/one/one.py", "# edited\n" + CODE)
+    with opened(after, monkeypatch) as project:
+        project.hash_deps("one")
+        after.write("data/raw.csv", "changed meanwhile")
+        with pytest.raises(StageError, match=r"data/raw\.csv"):
+            project.commit("one")
+
+
+def test_a_failure_in_a_later_stage_keeps_what_was_done(project: Project) -> None:
+    project.stages(
+        good={"cmd": "echo 1 > good.txt", "outs": ["good.txt"]},
+        bad={"cmd": "cat good.txt; exit 3", "deps": ["good.txt"], "outs": ["bad.txt"]},
+    )
+    assert project.json().ended(EXIT_STAGE_FAILED).outcomes == {"good": "ran", "bad": "failed"}
+    assert "/good.txt" in project.read(".gitignore").splitlines()
+    assert set(project.lock()) == {"good"}
+    assert project.json().outcomes["good"] == "skipped"
+
+
+@cases(
+    "checked_out, expected",
+    {
+        "a branch": (["checkout", "-q", "-b", "work"], "work"),
+        "no branch": (["checkout", "-q", "--detach"], None),
+    },
+)
+def test_revision_is_gits(
+    project: Project, monkeypatch: pytest.MonkeyPatch, checked_out: list[str], expected: str | None
+) -> None:
+    project.stages(one={"cmd": "true"})
+    project.git("add", "-A")
+    project.git("commit", "-qm", "first")
+    project.git(*checked_out)
+    head = project.git("rev-parse", "HEAD").strip()
+    with opened(project, monkeypatch) as found:
+        assert found.revision() == (head, expected, False)
+    project.write("dvc.yaml", project.read("dvc.yaml") + "\n")
+    with opened(project, monkeypatch) as found:
+        assert found.revision() == (head, expected, True)
+
+
+def test_revision_before_the_first_commit(project: Project, monkeypatch: pytest.MonkeyPatch) -> None:
+    project.stages(one={"cmd": "true"})
+    with opened(project, monkeypatch) as found:
+        assert found.revision()[0] is None
+
+
+# What is broken is told with its name, and with no traceback.
+
+GOOD = "stages:\n  one:\n    cmd: echo 1 > out\n    outs: [out]\n"
+IMAGE = f"x@sha256:{'0' * 64}"
+
+
+def ours(**container: Any) -> str:
+    """A dvc.yaml with one stage of ours."""
+    return yaml.safe_dump({"stages": {"one": {"cmd": "dvc-runner exec true", "meta": {"container": container}}}})
+
+
+BROKEN: dict[str, tuple[dict[str, str], list[str]]] = {
+    "no dvc.yaml": ({}, ["dvc.yaml"]),
+    "YAML that ends too soon": ({"dvc.yaml": "stages:\n  one:\n    cmd: [a\n"}, ["dvc.yaml", "line 4"]),
+    "a tab": ({"dvc.yaml": "stages:\n\tone: 1\n"}, ["dvc.yaml", "line 2"]),
+    "a merge marker": ({"dvc.yaml": GOOD + "<<<<<<< HEAD\n"}, ["dvc.yaml", "line 5"]),
+    "a key twice": ({"dvc.yaml": GOOD + "  one:\n    cmd: x\n"}, ["dvc.yaml", "one"]),
+    "an unknown key": ({"dvc.yaml": GOOD + "    outz: [x]\n"}, ["dvc.yaml", "outz"]),
+    "no command": ({"dvc.yaml": "stages:\n  one:\n    outs: [x]\n"}, ["dvc.yaml", "cmd"]),
+    "stages that are a list": ({"dvc.yaml": "stages: [one]\n"}, ["dvc.yaml", "stages"]),
+    "a bad name": ({"dvc.yaml": "stages:\n  a/b:\n    cmd: x\n"}, ["a/b"]),
+    "a variable nobody set": ({"dvc.yaml": GOOD.replace("echo", "echo ${nope}")}, ["nope"]),
+    "a cycle": (
+        {"dvc.yaml": "stages:\n  a: {cmd: x, deps: [p], outs: [q]}\n  b: {cmd: x, deps: [q], outs: [p]}\n"},
+        ["a", "b", "cycle"],
+    ),
+    "an out of two stages": (
+        {"dvc.yaml": "stages:\n  a: {cmd: x, outs: [p]}\n  b: {cmd: x, outs: [p]}\n"},
+        ["'p'", "a", "b"],
+    ),
+    "an out inside another": (
+        {"dvc.yaml": "stages:\n  a: {cmd: x, outs: [p]}\n  b: {cmd: x, outs: [p/q]}\n"},
+        ["p/q"],
+    ),
+    "a broken params.yaml": (
+        {"dvc.yaml": GOOD + "    params: [n]\n", "params.yaml": "n: [1\nm: 2\n"},
+        ["params.yaml", "line"],
+    ),
+    "a broken params.yaml, read by dvc.yaml": (
+        {"dvc.yaml": GOOD.replace("1", "${n}"), "params.yaml": "n: [1\nm: 2\n"},
+        ["params.yaml", "line"],
+    ),
+    "a broken dvc.lock": ({"dvc.yaml": GOOD, "dvc.lock": "schema: '2.0'\nstages: {\n"}, ["dvc.lock", "line"]),
+    "a merge marker in dvc.lock": ({"dvc.yaml": GOOD, "dvc.lock": "<<<<<<< HEAD\nschema: '2.0'\n"}, ["dvc.lock"]),
+    "a dvc.lock of another schema": ({"dvc.yaml": GOOD, "dvc.lock": "schema: '9.0'\nstages: {}\n"}, ["dvc.lock"]),
+    "a broken config of DVC's": ({"dvc.yaml": GOOD, ".dvc/config": "[core\n"}, [".dvc/config"]),
+    "an unknown key of a container": ({"dvc.yaml": ours(image=IMAGE, memry="1GB")}, ["one", "memry", "memory"]),
+    "an image without digest": ({"dvc.yaml": ours(image="python:3.13")}, ["one", "python:3.13"]),
+    "no container for a command of ours": (
+        {"dvc.yaml": "stages:\n  one: {cmd: dvc-runner exec true}\n"},
+        ["one", "meta.container"],
+    ),
+    "a build that is no dep": ({"dvc.yaml": ours(build="stages/one")}, ["one", "stages/one"]),
+}
+
+
+@cases("files, named", BROKEN)
+def test_broken_files_are_named(project: Project, files: dict[str, str], named: list[str]) -> None:
+    for name, text in files.items():
+        project.write(name, text)
+    before = project.files()
+    done = project.run("run").ended(EXIT_CONFIGURATION)
+    for name in named:
+        assert name in done.text
+    assert project.files() == before
+
+
+@cases(
+    "content",
+    {"not UTF-8": [b"stages: \xff\xfe\n"], "zeros": [b"\0\0\0"], "a number": [b"3"], "a text": [b"stages"]},
+)
+def test_a_dvc_yaml_that_is_none(project: Project, content: bytes) -> None:
+    (project.root / "dvc.yaml").write_bytes(content)
+    assert "dvc.yaml" in project.run("run").ended(EXIT_CONFIGURATION).text
+
+
+def test_a_params_yaml_that_is_not_utf8(project: Project) -> None:
+    project.write("dvc.yaml", GOOD + "    params: [n]\n")
+    (project.root / "params.yaml").write_bytes(b"n: \xff\n")
+    assert "params.yaml" in project.run("run").ended(EXIT_CONFIGURATION).text
+
+
+FAILING: dict[str, tuple[dict[str, str], dict[str, str], int, list[str]]] = {
+    "a dep that is missing": ({"dvc.yaml": GOOD + "    deps: [nope.csv]\n"}, {}, EXIT_STAGE_FAILED, ["nope.csv"]),
+    "a param that is missing": (
+        {"dvc.yaml": GOOD + "    params: [train.nope]\n", "params.yaml": "train: {n: 1}\n"},
+        {},
+        EXIT_CONFIGURATION,
+        ["train.nope"],
+    ),
+    "no params.yaml": ({"dvc.yaml": GOOD + "    params: [n]\n"}, {}, EXIT_CONFIGURATION, ["params.yaml"]),
+    "an out that is not written": (
+        {"dvc.yaml": "stages:\n  one: {cmd: 'true', outs: [nope.csv]}\n"},
+        {},
+        EXIT_STAGE_FAILED,
+        ["nope.csv"],
+    ),
+    "a command that fails": ({"dvc.yaml": "stages:\n  one: {cmd: exit 7}\n"}, {}, EXIT_STAGE_FAILED, ["exit 7", "7"]),
+    "a secret without a value": (
+        {"dvc.yaml": ours(image=IMAGE, secrets=["A_TOKEN"])},
+        {},
+        EXIT_CONFIGURATION,
+        ["one", "A_TOKEN"],
+    ),
+    "no tracking server": (
+        {"dvc.yaml": ours(image=IMAGE, network="tracking")},
+        {},
+        EXIT_CONFIGURATION,
+        ["one", "MLFLOW_TRACKING_URI"],
+    ),
+    "a tracking server that is a folder": (
+        {"dvc.yaml": ours(image=IMAGE, network="tracking")},
+        {"MLFLOW_TRACKING_URI": "./mlruns"},
+        EXIT_CONFIGURATION,
+        ["MLFLOW_TRACKING_URI", "./mlruns"],
+    ),
+    "a tracking server with a strange port": (
+        {"dvc.yaml": ours(image=IMAGE, network="tracking")},
+        {"MLFLOW_TRACKING_URI": "http://localhost:mlflow"},
+        EXIT_CONFIGURATION,
+        ["MLFLOW_TRACKING_URI", "http://localhost:mlflow"],
+    ),
+    "a tracking server with a broken address": (
+        {"dvc.yaml": ours(image=IMAGE, network="tracking")},
+        {"MLFLOW_TRACKING_URI": "http://[::1"},
+        EXIT_CONFIGURATION,
+        ["MLFLOW_TRACKING_URI", "http://[::1"],
+    ),
+}
+
+
+@cases("files, env, code, named", FAILING)
+def test_stages_that_cannot_run_are_named(
+    project: Project, files: dict[str, str], env: dict[str, str], code: int, named: list[str]
+) -> None:
+    for name, text in files.items():
+        project.write(name, text)
+    done = project.run("run", env=env).ended(code)
+    for name in named:
+        assert name in done.text
+    assert not (project.root / "dvc.lock").exists()
+
+
+def test_a_target_that_does_not_exist(project: Project) -> None:
+    project.write("dvc.yaml", GOOD)
+    for command in ("run", "build"):
+        assert "nope" in project.run(command, "nope").ended(EXIT_CONFIGURATION).text
+
+
+def test_a_dep_outside_the_project(project: Project) -> None:
+    project.root.with_name("outside.csv").write_text("x")
+    (project.root / "link.csv").symlink_to("../outside.csv")
+    one = project.stage("one", "open('out', 'w')", deps=["link.csv"], outs=["out"])
+    project.stages(one=one)
+    assert "link.csv" in project.run("run").ended(EXIT_CONFIGURATION).text

@@ -1,0 +1,59 @@
+"""A container engine as tests see it: what they made there, and nothing of others."""
+
+import contextlib
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from docker.errors import APIError, ImageNotFound
+from tests.support.projects import DOCKERFILE
+from tests.support.waiting import until
+
+from dvc_runner.engine import client
+from dvc_runner.engine.images import LABEL
+
+MARK = "dvc-runner.test"
+
+
+class Engine:
+    """An engine that others use too."""
+
+    def __init__(self, address: str, base: str, mark: str, folder: Path) -> None:
+        """Look after the images with ``mark`` and the containers with mounts below ``folder``."""
+        self.api = client.connect(address)
+        self.address = address
+        self.base = base
+        self._mark = mark
+        self._folder = folder
+
+    @contextlib.contextmanager
+    def opened(self) -> Iterator["Engine"]:
+        """See that the base image is there; in the end remove what tests built."""
+        try:
+            self.api.inspect_image(self.base)
+        except ImageNotFound:
+            self.api.pull(self.base)
+        try:
+            yield self
+        finally:
+            for image in self.api.images(all=False, filters={"label": f"{MARK}={self._mark}"}):
+                with contextlib.suppress(APIError):
+                    self.api.remove_image(image["Id"], force=True)
+            self.api.close()
+
+    @property
+    def dockerfile(self) -> str:
+        """A Dockerfile whose images are known as the tests'."""
+        return f"{DOCKERFILE}LABEL {MARK}={self._mark}\n"
+
+    def ours(self) -> list[dict[str, Any]]:
+        """Give the containers of dvc-runner's, in whatever state, that see a folder of the tests'."""
+        found = self.api.containers(all=True, filters={"label": LABEL})
+        return [container for container in found if self._is_ours(container)]
+
+    def none_left(self, seconds: float = 10) -> bool:
+        """Wait until there are none of those."""
+        return until(lambda: not self.ours(), seconds)
+
+    def _is_ours(self, container: dict[str, Any]) -> bool:
+        return any(str(mount.get("Source", "")).startswith(str(self._folder)) for mount in container["Mounts"])

@@ -1,0 +1,85 @@
+"""One run at a time per workspace."""
+
+import contextlib
+import os
+import socket
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from dvc_runner.errors import EXIT_BUSY, WorkspaceBusyError
+from dvc_runner.workspace import run_lock
+
+HOLDER = """
+import sys
+from pathlib import Path
+from dvc_runner.workspace import run_lock
+with run_lock.held(Path(sys.argv[1])):
+    print("held", flush=True)
+    sys.stdin.read()
+"""
+
+
+@contextlib.contextmanager
+def holder(folder: Path) -> Iterator["subprocess.Popen[str]"]:
+    """Another process that holds the lock until its input ends."""
+    command = [sys.executable, "-c", HOLDER, str(folder)]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
+        try:
+            assert process.stdout
+            assert process.stdout.readline() == "held\n"
+            yield process
+        finally:
+            process.kill()
+
+
+def test_held_and_let_go(tmp_path: Path) -> None:
+    for _ in range(2):
+        with run_lock.held(tmp_path / "not" / "there"):
+            pass
+
+
+def test_the_second_is_told_who_holds_it(tmp_path: Path) -> None:
+    with holder(tmp_path) as process:
+        with pytest.raises(WorkspaceBusyError) as raised, run_lock.held(tmp_path):
+            pytest.fail("held twice")
+        assert raised.value.exit_code == EXIT_BUSY
+        assert str(process.pid) in str(raised.value)
+        assert socket.gethostname() in str(raised.value)
+
+
+def test_the_second_is_refused_in_one_process_too(tmp_path: Path) -> None:
+    with run_lock.held(tmp_path):
+        with pytest.raises(WorkspaceBusyError, match=str(os.getpid())), run_lock.held(tmp_path):
+            pytest.fail("held twice")
+        with pytest.raises(WorkspaceBusyError, match=str(os.getpid())), run_lock.held(tmp_path):
+            pytest.fail("a refusal let go of it")
+
+
+def test_it_ends_with_a_holder_that_is_killed(tmp_path: Path) -> None:
+    with holder(tmp_path) as process:
+        process.kill()
+        process.wait()
+        with run_lock.held(tmp_path):
+            pass
+
+
+def test_it_ends_with_an_error(tmp_path: Path) -> None:
+    with pytest.raises(ZeroDivisionError), run_lock.held(tmp_path):
+        raise ZeroDivisionError
+    with run_lock.held(tmp_path):
+        pass
+
+
+def test_two_workspaces_do_not_meet(tmp_path: Path) -> None:
+    with run_lock.held(tmp_path / "a"), run_lock.held(tmp_path / "b"):
+        pass
+
+
+def test_a_lock_file_that_holds_nonsense(tmp_path: Path) -> None:
+    (tmp_path / "lock").write_text("[1, 2")
+    with run_lock.held(tmp_path), pytest.raises(WorkspaceBusyError), run_lock.held(tmp_path):
+        pytest.fail("held twice")

@@ -1,0 +1,150 @@
+"""Settings: which of three places wins, and files as people and editors leave them."""
+
+from pathlib import Path
+
+import pytest
+from tests.support.cases import cases
+from tests.support.people import as_somebody
+
+from dvc_runner.cli import settings
+from dvc_runner.errors import ConfigurationError, UsageError
+
+NAME = "SOME_SETTING"
+
+
+@cases(
+    "auto, env, environment, value",
+    {
+        "nowhere": (None, None, None, None),
+        ".env.auto": ("auto", None, None, "auto"),
+        ".env": (None, "env", None, "env"),
+        "the environment": (None, None, "environment", "environment"),
+        ".env before .env.auto": ("auto", "env", None, "env"),
+        "the environment before .env.auto": ("auto", None, "environment", "environment"),
+        "the environment before both": ("auto", "env", "environment", "environment"),
+        "set to nothing is not set": ("auto", "", "", "auto"),
+    },
+)
+def test_precedence(
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    auto: str | None,
+    env: str | None,
+    environment: str | None,
+    value: str | None,
+) -> None:
+    for name, content in ((".env.auto", auto), (".env", env)):
+        if content is not None:
+            (tmp_path / name).write_text(f"{NAME}={content}\n")
+    if environment is not None:
+        monkeypatch.setenv(NAME, environment)
+    assert settings.read(tmp_path).values.get(NAME) == value
+
+
+@cases(
+    "content, value",
+    {
+        "plain": (b"SOME_SETTING=a b", "a b"),
+        "with a byte-order mark": (b"\xef\xbb\xbfSOME_SETTING=a", "a"),
+        "with Windows' line ends": (b"SOME_SETTING=a\r\nB=2\r\n", "a"),
+        "double quotes": (b'SOME_SETTING="a # b"', "a # b"),
+        "single quotes": (b"SOME_SETTING='a # b'", "a # b"),
+        "spaces around": (b"  SOME_SETTING = a  ", "a"),
+        "export": (b"export SOME_SETTING=a", "a"),
+        "a comment behind": (b"SOME_SETTING=a # why", "a"),
+        "accents": ("SOME_SETTING=àé".encode(), "àé"),
+        "a sign of equality in it": (b"SOME_SETTING=a=b", "a=b"),
+        "nothing is expanded": (b"SOME_SETTING=$HOME${HOME}", "$HOME${HOME}"),
+        "the last one counts": (b"SOME_SETTING=a\nSOME_SETTING=b", "b"),
+        "without a value": (b"SOME_SETTING", None),
+    },
+)
+def test_files_as_people_write_them(tmp_path: Path, content: bytes, value: str | None) -> None:
+    (tmp_path / ".env").write_bytes(content)
+    assert settings.read(tmp_path).values.get(NAME) == value
+
+
+def test_a_file_that_is_not_utf8_is_named(tmp_path: Path) -> None:
+    (tmp_path / ".env").write_bytes(b"A=\xff\xfe")
+    with pytest.raises(ConfigurationError, match=str(tmp_path / ".env")):
+        settings.read(tmp_path)
+
+
+def test_a_file_that_is_not_ours_to_read_is_named(tmp_path: Path) -> None:
+    tmp_path.parent.chmod(0o755)
+    tmp_path.parent.parent.chmod(0o755)
+    tmp_path.chmod(0o755)
+    (tmp_path / ".env").write_text("A=1")
+    (tmp_path / ".env").chmod(0)
+
+    def act() -> None:
+        with pytest.raises(ConfigurationError, match=str(tmp_path / ".env")):
+            settings.read(tmp_path)
+
+    as_somebody(act)
+
+
+def test_a_folder_called_env_is_no_file(tmp_path: Path) -> None:
+    (tmp_path / ".env").mkdir()
+    assert NAME not in settings.read(tmp_path).values
+
+
+def test_what_is_read_of_them(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("DOCKER_HOST", "BASE_IMAGE", "XDG_CACHE_HOME"):
+        monkeypatch.delenv(name, raising=False)
+    bare = settings.read(tmp_path)
+    assert (bare.executor, bare.engine_host, bare.base_image, bare.experiment) == (None, None, None, ())
+    assert "@sha256:" in bare.guard_image
+    assert bare.cache == Path.home() / ".cache" / "dvc-runner"
+    (tmp_path / ".env").write_text(
+        "DVC_RUNNER_EXECUTOR=process\nDOCKER_HOST=unix:///s\nBASE_IMAGE=base\nXDG_CACHE_HOME=/c\nDVC_EXP_NAME=e\n"
+    )
+    full = settings.read(tmp_path)
+    assert (full.executor, full.engine_host, full.base_image) == ("process", "unix:///s", "base")
+    assert full.guard_image == "base"
+    assert full.cache == Path("/c/dvc-runner")
+    assert full.experiment == (("DVC_EXP_NAME", "e"),)
+
+
+@cases(
+    "files, environment, user",
+    {
+        "beside their address": ({".env": "MLFLOW_TRACKING_URI=a\nMLFLOW_TRACKING_USERNAME=u"}, {}, "u"),
+        "without any address": ({".env": "MLFLOW_TRACKING_USERNAME=u"}, {}, "u"),
+        "below another address": (
+            {
+                ".env.auto": "MLFLOW_TRACKING_URI=a\nMLFLOW_TRACKING_USERNAME=u\nMLFLOW_TRACKING_PASSWORD=p",
+                ".env": "MLFLOW_TRACKING_URI=b",
+            },
+            {},
+            None,
+        ),
+        "below another address of the environment": (
+            {".env": "MLFLOW_TRACKING_URI=a\nMLFLOW_TRACKING_USERNAME=u"},
+            {"MLFLOW_TRACKING_URI": "b"},
+            None,
+        ),
+        "above the address": ({".env": "MLFLOW_TRACKING_URI=a"}, {"MLFLOW_TRACKING_USERNAME": "u"}, "u"),
+    },
+)
+def test_credentials_go_to_no_other_address(
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    files: dict[str, str],
+    environment: dict[str, str],
+    user: str | None,
+) -> None:
+    for name, content in files.items():
+        (tmp_path / name).write_text(content)
+    for name, value in environment.items():
+        monkeypatch.setenv(name, value)
+    assert settings.read(tmp_path).values.get("MLFLOW_TRACKING_USERNAME") == user
+
+
+def test_what_dvc_tells_a_command(monkeypatch: pytest.MonkeyPatch) -> None:
+    with pytest.raises(UsageError, match="DVC_STAGE"):
+        settings.dvc_stage()
+    monkeypatch.setenv("DVC_STAGE", "train@a")
+    assert settings.dvc_stage() == ("train@a", None)
+    monkeypatch.setenv("DVC_ROOT", "/project")
+    assert settings.dvc_stage() == ("train@a", Path("/project"))

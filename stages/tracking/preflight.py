@@ -17,7 +17,7 @@ from mlflow.utils.rest_utils import http_request
 
 # Every MLflow knows it, and answers when its store is ready. `/health` is true too early, and to hosts it then refuses.
 QUESTION = "/api/2.0/mlflow/experiments/search"
-DEADLINE_S = 8
+DEADLINE_S = 6
 Answer = TypeVar("Answer")
 OK, UNAUTHORIZED, FORBIDDEN, NOT_FOUND, SERVER_ERROR = 200, 401, 403, 404, 500
 

@@ -5,7 +5,7 @@ import os
 import signal
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -127,6 +127,21 @@ def test_a_signal_while_the_run_is_made_leaves_no_run_behind(
     assert [run.info.status for run in runs_of(unique)] == ["FAILED"]
 
 
+def test_a_signal_while_a_run_is_ended_does_not_disturb_it(
+    mlflow_uri: str, unique: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def terminate(path: str) -> bool:
+        if path.endswith("/runs/update"):
+            os.kill(os.getpid(), signal.SIGTERM)
+        return False
+
+    with proxy(mlflow_uri, terminate) as uri:
+        monkeypatch.setenv("MLFLOW_TRACKING_URI", uri)
+        with pytest.raises(ValueError, match="a bug"), tracking.connect() as to, tracking.training_run(to, unique):
+            raise ValueError("a bug")
+    assert [run.info.status for run in runs_of(unique)] == ["FAILED"]
+
+
 def test_what_was_made_behind_a_503_is_not_made_twice(
     mlflow_uri: str, unique: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -161,6 +176,17 @@ def test_a_server_that_goes_away_is_told_in_one_line(
     assert "5xx" in str(error.value)
     assert "\n" not in str(error.value)
     assert [run.info.status for run in runs_of(unique)] == ["FAILED"]
+
+
+def test_a_server_that_is_gone_is_told_even_if_the_client_does_not_say(
+    mlflow_uri: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with ExitStack() as up:
+        monkeypatch.setenv("MLFLOW_TRACKING_URI", up.enter_context(proxy(mlflow_uri, lambda _: False)))
+        connection = tracking.connect()
+        connection.__enter__()
+    with pytest.raises(StageError, match="refused"):
+        connection.__exit__(MlflowException, MlflowException("downloading failed"), None)
 
 
 def test_what_the_server_refuses_is_told_in_one_line(mlflow_uri: str) -> None:

@@ -11,86 +11,30 @@ server.py url      print its URL, without starting it
 
 import argparse
 import http.client
-import json
 import os
-import signal
 import socket
 import sqlite3
 import subprocess
 import sys
 import time
-from contextlib import closing, suppress
-from dataclasses import asdict, dataclass, replace
+from contextlib import closing
+from dataclasses import replace
 from pathlib import Path
 
 import server_env
+import server_state
 from server_env import locked, say
+from server_state import Server, end, is_alive, read, running, write
 
 DEFAULT_FOLDER = server_env.HERE.parent / ".local" / "mlflow"
 DATABASE_URI = "sqlite:///mlflow.db"
 DEFAULT_PORT = 5000
 PORTS_END = 65536
 START_TIMEOUT_S = 180
-STOP_TIMEOUT_S = 10
 # Since 3.5 MLflow refuses every other Host header. A container reaches it as `mlflow` or `host.docker.internal`.
 HOSTS = ("127.0.0.1", "localhost", "mlflow", "host.docker.internal")
 # The server is told all it needs; what this project's clients are told (URLs, tokens) is not for it.
 FOREIGN_PREFIXES = ("MLFLOW_", "_MLFLOW_", "DAGSHUB_", "DVC_", "AWS_", "PYTHON", "VIRTUAL_ENV")
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Server:
-    """The last server started on a data folder, as its ``server.json`` tells."""
-
-    pid: int | None
-    port: int
-    folder: str
-    # A copied folder brings server.json along and not the server: the inode tells them apart.
-    inode: int
-    # The packages it was started from: other ones may want another database schema.
-    packages: str
-
-    @property
-    def url(self) -> str:
-        """Where people and stages reach it."""
-        return f"http://127.0.0.1:{self.port}"
-
-
-def read(folder: Path) -> Server | None:
-    """Return what ``server.json`` tells, None if there is none that can be read."""
-    try:
-        server = Server(**json.loads((folder / "server.json").read_text()))
-    except (OSError, ValueError, TypeError):
-        return None
-    return server if server.inode == folder.stat().st_ino else None
-
-
-def write(folder: Path, server: Server) -> None:
-    """Write ``server.json`` at once or not at all."""
-    draft = folder / "server.json.new"
-    draft.write_text(json.dumps(asdict(server)))
-    draft.replace(folder / "server.json")
-
-
-def command_line(pid: int) -> list[str]:
-    """Return how a process was started; empty when there is none."""
-    try:
-        return Path(f"/proc/{pid}/cmdline").read_bytes().decode(errors="replace").split("\0")
-    except OSError:
-        if Path("/proc/self/cmdline").exists():
-            return []
-    # macOS has no /proc.
-    question = ["/bin/ps", "-ww", "-o", "command=", "-p", str(pid)]
-    shown = subprocess.run(question, capture_output=True, text=True, check=False)
-    return shown.stdout.split()
-
-
-def is_alive(server: Server) -> bool:
-    """Say whether the process of that number is still this server, and not one that got the number since."""
-    if server.pid is None:
-        return False
-    words = command_line(server.pid)
-    return "mlflow" in words and "--port" in words and str(server.port) in words
 
 
 def answers(port: int) -> bool:
@@ -201,7 +145,8 @@ def start(folder: Path, wanted: int | None) -> Server:
             if not (moved or port_changed or last.packages != server_env.lock_hash()):
                 wait_until_ready(folder, last)
                 return last
-            end(folder, last)
+            end(last)
+        server_state.end_those_without_folder()
         python = server_env.python()
         if last and last.packages != server_env.lock_hash() and (folder / "mlflow.db").exists():
             upgrade(folder, python)
@@ -224,37 +169,19 @@ def start(folder: Path, wanted: int | None) -> Server:
         return server
 
 
-def end(folder: Path, server: Server) -> None:
-    """End the server and what it started, and return when they are gone."""
-    if server.pid is None:
-        return
-    with suppress(ProcessLookupError):
-        os.killpg(server.pid, signal.SIGTERM)
-        until = time.monotonic() + STOP_TIMEOUT_S
-        while is_alive(server) and time.monotonic() < until:
-            time.sleep(0.05)
-        os.killpg(server.pid, signal.SIGKILL)
-    write(folder, replace(server, pid=None))
-
-
 def stop(folder: Path) -> None:
     """End the server of this folder if it runs."""
     if not folder.is_dir():
         say("was not running")
         return
     with locked(folder / "server.lock"):
-        server = read(folder)
-        if server is None or not is_alive(server):
+        server = running(folder)
+        if server is None:
             say("was not running")
             return
-        end(folder, server)
+        end(server)
+        write(folder, replace(server, pid=None))
     say(f"stopped; its data stays in {folder}")
-
-
-def running(folder: Path) -> Server | None:
-    """Return the server of this folder if it runs."""
-    server = read(folder)
-    return server if server and is_alive(server) else None
 
 
 def port_number(word: str) -> int:

@@ -1,6 +1,7 @@
 """The scripts behind make: the environment, the engine, the container, git-sync, clean, the summary."""
 
 import hashlib
+import json
 import os
 import shutil
 import signal
@@ -524,22 +525,23 @@ def test_a_message_reaches_git_as_it_was_typed(repository: Path) -> None:
 def test_clean_removes_what_can_be_had_again(tmp_path: Path, content: str, cached: str | None, *, stays: bool) -> None:
     shutil.copytree(ROOT / "scripts", tmp_path / "scripts", ignore=shutil.ignore_patterns("__pycache__"))
     md5 = hashlib.md5(b"1,2", usedforsecurity=False).hexdigest()
-    (tmp_path / "dvc.lock").write_text(
-        f"stages:\n  a:\n    outs:\n    - path: data/raw/a.csv\n      hash: md5\n      md5: {md5}\n"
-        "  b:\n    outs:\n    - path: data/folder\n      md5: abc.dir\n"
-    )
-    out, mine = tmp_path / "data/raw/a.csv", tmp_path / "data/mine.csv"
-    out.parent.mkdir(parents=True)
-    out.write_text(content)
-    mine.touch()
+    made = {"data/raw/a.csv": content, "metrics/m.json": "1,2"}
+    locked = [{"path": path, "md5": md5} for path in made] + [{"path": "data/folder", "md5": "abc.dir"}]
+    outs = {"outs": ["data/raw/a.csv", "data/folder"], "metrics": [{"metrics/m.json": {"cache": False}}]}
+    (tmp_path / "dvc.lock").write_text(json.dumps({"stages": {"a": {"outs": locked}}}))
+    (tmp_path / "dvc.yaml").write_text(json.dumps({"stages": {"a": outs}}))
+    for path, text in (made | {"data/mine.csv": ""}).items():
+        (tmp_path / path).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / path).write_text(text)
     if cached:
         kept = tmp_path / ".dvc/cache/files/md5" / md5[:2] / md5[2:]
         kept.parent.mkdir(parents=True)
         kept.write_text(cached)
     started([sys.executable, "scripts/remove_outs.py"], tmp_path)
-    assert out.exists() == stays
-    assert out.parent.exists() == stays
-    assert mine.exists()
+    assert (tmp_path / "data/raw/a.csv").exists() == stays
+    assert (tmp_path / "data/raw").exists() == stays
+    assert (tmp_path / "data/mine.csv").exists()
+    assert (tmp_path / "metrics/m.json").exists()
 
 
 def test_clean_keeps_models_remote_cache_and_env(tmp_path: Path) -> None:

@@ -21,7 +21,8 @@ ROOT = Path(__file__).parents[2]
 sys.path.append(str(ROOT / "tracking-server"))
 
 import server as tracking_server  # noqa: E402
-from server import Server  # noqa: E402
+import server_state  # noqa: E402
+from server_state import Server  # noqa: E402
 
 SCRIPT = ROOT / "tracking-server" / "server.py"
 SECRET = "s3cret-t0ken"
@@ -58,7 +59,7 @@ def ask(url: str, body: dict[str, str] | None = None, host: str | None = None) -
 
 def state(folder: Path) -> Server:
     """Read what the server's folder tells of it."""
-    found = tracking_server.read(folder)
+    found = server_state.read(folder)
     assert found
     return found
 
@@ -154,7 +155,7 @@ def test_a_server_that_was_killed_is_started_anew(folder: Path) -> None:
     before = state(folder)
     assert before.pid
     os.killpg(before.pid, signal.SIGKILL)
-    assert until(lambda: not tracking_server.is_alive(before))
+    assert until(lambda: not server_state.is_alive(before))
     assert "not running" in run("status", "--dir", folder, code=1)
     assert run("start", "--dir", folder) == before.url
     assert state(folder).pid != before.pid
@@ -162,10 +163,33 @@ def test_a_server_that_was_killed_is_started_anew(folder: Path) -> None:
 
 def test_a_number_that_another_process_got_since_is_not_taken_for_it(tmp_path: Path) -> None:
     ours = Server(pid=os.getpid(), port=5000, folder=str(tmp_path), inode=tmp_path.stat().st_ino, packages="x")
-    tracking_server.write(tmp_path, ours)
-    assert tracking_server.read(tmp_path) == ours
+    server_state.write(tmp_path, ours)
+    assert server_state.read(tmp_path) == ours
     run("stop", "--dir", tmp_path)
-    assert tracking_server.running(tmp_path) is None
+    assert server_state.running(tmp_path) is None
+
+
+def test_the_server_of_a_deleted_clone_is_ended_by_the_next_start(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Stand-ins: processes that a server's words name."""
+    servers = {}
+    for port, name in ((5001, "deleted"), (5002, "made anew"), (5003, "still there")):
+        folder = tmp_path / name
+        folder.mkdir()
+        process = subprocess.Popen(["sh", "-c", "sleep 60; :", "mlflow", "--port", str(port)], start_new_session=True)
+        server = Server(pid=process.pid, port=port, folder=str(folder), inode=folder.stat().st_ino, packages="x")
+        server_state.write(folder, server)
+        servers[name] = (process, server)
+    shutil.rmtree(tmp_path / "deleted")
+    (tmp_path / "made anew").rename(tmp_path / "moved")
+    (tmp_path / "made anew").mkdir()
+    server_state.end_those_without_folder()
+    assert "deleted, which is gone" in capsys.readouterr().err
+    assert [name for name, (_, server) in servers.items() if server_state.is_alive(server)] == ["still there"]
+    for process, server in servers.values():
+        server_state.end(server)
+        process.wait()
 
 
 @cases(
@@ -174,7 +198,7 @@ def test_a_number_that_another_process_got_since_is_not_taken_for_it(tmp_path: P
 )
 def test_a_broken_state_is_no_state(tmp_path: Path, text: str) -> None:
     (tmp_path / "server.json").write_text(text)
-    assert tracking_server.read(tmp_path) is None
+    assert server_state.read(tmp_path) is None
 
 
 def test_the_port_is_the_wanted_one_or_the_next(capsys: pytest.CaptureFixture[str]) -> None:

@@ -176,6 +176,19 @@ def test_stage_reaches_the_server_through_guard_and_forwarder() -> None:
                 assert process.wait(PATIENCE_S) == 0
 
 
+def test_a_server_that_is_away_ends_what_the_stage_said_at_once() -> None:
+    port = free_port()
+    with tempfile.TemporaryDirectory(prefix="g") as name:
+        code = CODE.replace(guard_main.SOCKET, f"{name}/{forwarder.SOCKET_NAME}")
+        with forwarder.listening(Path(name), "127.0.0.1", 1), guard(str(port), code=code):
+            for _ in range(10):
+                with socket.create_connection(("127.0.0.1", port), timeout=PATIENCE_S) as connection:
+                    with contextlib.suppress(OSError):
+                        connection.sendall(b"GET / HTTP/1.1\r\n\r\n")
+                    with contextlib.suppress(ConnectionError):
+                        assert said(connection) == b""
+
+
 def test_guard_outlives_a_runner_that_does_not_forward() -> None:
     port = free_port()
     with guard(str(port), code=CODE.replace(guard_main.SOCKET, "/nonexistent/socket")) as process:

@@ -1,12 +1,13 @@
 """Settings: the environment first, then ``.env``, then ``.env.auto``."""
 
 import getpass
+import io
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from dotenv import dotenv_values
+from dotenv.parser import parse_stream
 
 from dvc_runner.errors import ConfigurationError, UsageError
 
@@ -74,12 +75,18 @@ def _file(path: Path) -> Mapping[str, str]:
     try:
         if not path.is_file():
             return {}
-        found = dotenv_values(path, interpolate=False, encoding="utf-8-sig")
+        lines = list(parse_stream(io.StringIO(path.read_text(encoding="utf-8-sig"))))
     except (OSError, UnicodeDecodeError) as error:
         raise ConfigurationError(
             f"{path} cannot be read: {error}", remedy="see its rights, and that it is UTF-8"
         ) from error
-    return {key: value for key, value in found.items() if value is not None}
+    for line in lines:
+        if line.error:
+            raise ConfigurationError(
+                f"{path.name} line {line.original.line} is not of the form NAME=value",
+                remedy="mend the line, or put a # before it",
+            )
+    return {line.key: line.value for line in lines if line.key and line.value is not None}
 
 
 def dvc_stage() -> tuple[str, Path | None]:

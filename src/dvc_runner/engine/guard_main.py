@@ -6,6 +6,7 @@ gone, however the runner went. Until then it reaps zombies, and carries what the
 the loopback port given as its argument to the socket that the runner listens on.
 """
 
+import contextlib
 import os
 import select
 import signal
@@ -24,6 +25,9 @@ def pump(source: socket.socket, sink: socket.socket) -> None:
         sink.shutdown(socket.SHUT_WR)
     except OSError:
         for end in (source, sink):
+            # close() alone leaves the other way's thread waiting in recv(), and so the connection open.
+            with contextlib.suppress(OSError):
+                end.shutdown(socket.SHUT_RDWR)
             end.close()
 
 

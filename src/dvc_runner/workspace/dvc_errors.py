@@ -2,6 +2,7 @@
 
 import contextlib
 import sqlite3
+import traceback
 from collections.abc import Iterator
 
 from dvc.dependency.base import DependencyDoesNotExistError
@@ -22,11 +23,21 @@ def told() -> Iterator[None]:
         yield
     except DvcException as error:
         raise _ours(error) from error
+    except TypeError as error:
+        if not _is_dvcs(error):
+            raise
+        raise ConfigurationError(str(error), remedy="write it as a text, in quotes") from error
     except sqlite3.Error as error:
         raise StageError(
             f"DVC's own database could not be used: {error}",
             remedy="see that the disk has room and .dvc/tmp is yours to write, then run again",
         ) from error
+
+
+def _is_dvcs(error: TypeError) -> bool:
+    """Say whether it is how DVC 3.67 refuses a value of params.yaml, such as a date."""
+    innermost = list(traceback.walk_tb(error.__traceback__))[-1][0]
+    return bool(innermost.f_globals["__name__"] == "dvc.parsing.context")
 
 
 def _ours(error: DvcException) -> DvcRunnerError:

@@ -116,7 +116,8 @@ def _param_reasons(dep: ParamsDependency) -> list[Reason]:
 
 
 def _param(name: str, was: object, now: object) -> Reason:
-    return Reason(kind=ReasonKind.PARAM, name=name, old=json.dumps(was), new=json.dumps(now))
+    old, new = (json.dumps(value, ensure_ascii=False, default=str) for value in (was, now))
+    return Reason(kind=ReasonKind.PARAM, name=name, old=old, new=new)
 
 
 def _lock_entry(stage: PipelineStage) -> dict[str, Any] | None:

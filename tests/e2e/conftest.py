@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 
 ROOT = Path(__file__).parents[2]
 NO_ENGINE = "unix:///nonexistent/docker.sock"
@@ -115,6 +116,12 @@ class Clone:
         """Give the MD5 that dvc.lock has for every file below data/."""
         lock = (self.folder / "dvc.lock").read_text()
         return dict(re.findall(r"path: (data/\S+)\n\s+hash: md5\n\s+md5: (\w+)", lock))
+
+    def locked(self, text: str) -> dict[tuple[str, str], str]:
+        """Give the MD5 that a dvc.lock has for every dep and out, by stage and path."""
+        stages = yaml.safe_load(text)["stages"]
+        entries = ((name, entry) for name, stage in stages.items() for entry in stage["deps"] + stage["outs"])
+        return {(name, entry["path"]): entry["md5"] for name, entry in entries}
 
     def metadata(self) -> dict[str, str]:
         """Read the pointer to the registered model."""

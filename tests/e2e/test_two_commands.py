@@ -56,6 +56,17 @@ def test_what_git_sees_is_the_lock_and_metrics(ran: tuple[Clone, str]) -> None:
     assert {line[3:] for line in changed} <= {"dvc.lock", "metrics/metrics.json", "metrics/confusion_matrix.csv"}
 
 
+def test_the_committed_lock_is_that_of_the_code(ran: tuple[Clone, str]) -> None:
+    clone, _ = ran
+    committed = clone.locked(clone.run(["git", "show", "HEAD:dvc.lock"]))
+    made = clone.locked((clone.folder / "dvc.lock").read_text())
+    for lock in (committed, made):
+        for key in [key for key in lock if key[1] == "models/model_metadata.json"]:
+            del lock[key]  # it names a run, and every training is a run of its own
+    assert made == committed, "run the pipeline, and commit dvc.lock and metrics with the code"
+    assert clone.run(["git", "diff", "--stat", "metrics"]) == ""
+
+
 def test_every_file_is_the_owners(ran: tuple[Clone, str]) -> None:
     clone, _ = ran
     owner = clone.folder.stat().st_uid

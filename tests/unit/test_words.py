@@ -35,7 +35,7 @@ def test_duration(seconds: float, text: str) -> None:
         "param": (Reason(kind=ReasonKind.PARAM, name="train.n", old="1", new="2"), ["train.n 1 → 2"]),
         "param that is new": (Reason(kind=ReasonKind.PARAM, name="train.n", old=None, new="2"), ["train.n", "2"]),
         "param that is zero now": (Reason(kind=ReasonKind.PARAM, name="n", old="1", new="0"), ["n 1 → 0"]),
-        "out": (Reason(kind=ReasonKind.OUT, name="b.csv", new="deleted"), ["b.csv", "deleted"]),
+        "out": (Reason(kind=ReasonKind.OUT, name="b.csv", new="deleted"), ["b.csv", "missing"]),
         "command": (Reason(kind=ReasonKind.COMMAND, old="a", new="b"), []),
         "forced": (Reason(kind=ReasonKind.FORCED), []),
         "always changed": (Reason(kind=ReasonKind.ALWAYS_CHANGED), []),

@@ -4,6 +4,12 @@ from collections.abc import Sequence
 
 MINUTE = 60
 LONGEST = 60
+OUT_STATES = {
+    "deleted": "is missing",
+    "modified": "was changed",
+    "not in cache": "is not in the cache",
+    "new": "is new",
+}
 
 
 def reason(kind: str, name: str, old: str | None, new: str | None) -> str:
@@ -13,7 +19,7 @@ def reason(kind: str, name: str, old: str | None, new: str | None) -> str:
         "new": "never run",
         "dep": f"{name} changed" if new != "missing" else f"{name} is missing",
         "param": f"{name}{change}" if change else f"{name} {new or 'changed'}",
-        "out": f"{name} is {new}",
+        "out": f"{name} {OUT_STATES.get(str(new), new)}",
         "command": "the command changed",
         "forced": "forced",
         "always_changed": "always runs",

@@ -11,11 +11,13 @@ import pytest
 from tests.support import projects
 from tests.support.engines import Engine
 from tests.support.projects import Finished, Project
+from tests.support.ways import STAGE, Way, lay_out
 
 from dvc_runner.cli.main import main
 from dvc_runner.cli.settings import GUARD_IMAGE
 from dvc_runner.engine import client
 from dvc_runner.errors import EngineError
+from dvc_runner.executors import docker
 
 FOREIGN = ("DVC_", "MLFLOW_", "DAGSHUB_", "GIT_")
 
@@ -109,3 +111,13 @@ def here(monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]) -> 
     yield run
     for number, handler in handlers.items():
         signal.signal(number, handler)
+
+
+@pytest.fixture(scope="session")
+def lab(containers: Engine, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Way]:
+    """The executor of containers at work, in an image that is built once."""
+    root = lay_out(tmp_path_factory.mktemp("containers") / "a projéct: lab", containers.dockerfile)
+    base = os.environ.get("BASE_IMAGE")
+    connected = docker.connect(root, containers.address, guard_image=containers.base, base_image=base)
+    with connected.opened() as executor:
+        yield Way(executor, root, executor.prepare(STAGE, print))

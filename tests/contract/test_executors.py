@@ -1,10 +1,10 @@
 """What every executor promises (``executors/base.py``): one suite, run on each of them."""
 
-import contextlib
 import os
 import shutil
 import signal
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -12,10 +12,7 @@ from tests.support.cases import cases
 from tests.support.waiting import until
 from tests.support.ways import LIMIT_S, STAGE, Way, lay_out, once, with_mark
 
-from dvc_runner.cli.settings import GUARD_IMAGE
 from dvc_runner.errors import BuildError, EngineError
-from dvc_runner.executors import docker
-from dvc_runner.executors.base import Executor
 from dvc_runner.executors.process import ProcessExecutor
 from dvc_runner.model import Ending, ParamsFile, Sandbox
 
@@ -23,37 +20,19 @@ LINES = 20_000
 SHOWN_AT_ONCE = 8192
 
 
-@contextlib.contextmanager
-def processes(root: Path, request: pytest.FixtureRequest) -> Iterator[Executor]:
-    """The executor of processes."""
-    cache = request.getfixturevalue("tmp_path_factory").mktemp("environments")
-    with ProcessExecutor(root, cache=cache).opened() as executor:
-        yield executor
-
-
-@contextlib.contextmanager
-def containers(root: Path, request: pytest.FixtureRequest) -> Iterator[Executor]:
-    """The executor of containers."""
-    engine = request.getfixturevalue("containers")
-    base = os.environ.get("BASE_IMAGE")
-    connected = docker.connect(root, engine.address, guard_image=base or GUARD_IMAGE, base_image=base)
-    with connected.opened() as executor:
-        yield executor
-
-
-WAYS: dict[str, Callable[[Path, pytest.FixtureRequest], contextlib.AbstractContextManager[Executor]]] = {
-    "process": processes,
-    "docker": containers,
-}
-
-
-@pytest.fixture(scope="session", params=["process", pytest.param("docker", marks=pytest.mark.engine)])
-def way(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Way]:
-    """Each executor, with a project, and what its stages run in."""
-    dockerfile = request.getfixturevalue("containers").dockerfile if request.param == "docker" else "FROM scratch\n"
-    root = lay_out(tmp_path_factory.mktemp("lab") / "a projéct: lab", dockerfile)
-    with WAYS[request.param](root, request) as executor:
+@pytest.fixture(scope="session")
+def processes(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Way]:
+    """The executor of processes at work."""
+    root = lay_out(tmp_path_factory.mktemp("processes") / "a projéct: lab", "FROM scratch\n")
+    with ProcessExecutor(root, cache=tmp_path_factory.mktemp("environments")).opened() as executor:
         yield Way(executor, root, executor.prepare(STAGE, print))
+
+
+@pytest.fixture(params=["process", pytest.param("docker", marks=pytest.mark.engine)])
+def way(request: pytest.FixtureRequest) -> Way:
+    """Each executor at work."""
+    found: Way = request.getfixturevalue({"process": "processes", "docker": "lab"}[request.param])
+    return found
 
 
 @pytest.fixture(autouse=True)
@@ -106,6 +85,14 @@ def test_prepare_that_fails_says_the_last_words_each_time(way: Way, folder: Path
         with pytest.raises(BuildError, match="no-such-package") as raised:
             way.executor.prepare(STAGE, lambda _: None)
         assert raised.value.remedy
+
+
+def test_prepare_twice_at_once_makes_it_whole(way: Way, folder: Path) -> None:
+    (folder / "requirements.txt").write_text("# made by several at once\n")
+    with ThreadPoolExecutor(4) as pool:
+        found = list(pool.map(lambda _: way.executor.prepare(STAGE, lambda _: None), range(4)))
+    assert len(set(found)) == 1
+    assert way.run(["python3", "-c", "print('whole')"], environment=found[0]).lines == ["whole"]
 
 
 # execute, 1: start it exactly as spec says, or raise EngineError

@@ -1,7 +1,11 @@
 """A container engine as tests see it: what they made there, and nothing of others."""
 
 import contextlib
-from collections.abc import Iterator
+import shutil
+import socket
+import tempfile
+import threading
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -57,3 +61,44 @@ class Engine:
 
     def _is_ours(self, container: dict[str, Any]) -> bool:
         return any(str(mount.get("Source", "")).startswith(str(self._folder)) for mount in container["Mounts"])
+
+
+@contextlib.contextmanager
+def relay(address: str) -> Iterator[tuple[str, Callable[[], None]]]:
+    """A way to the engine that can be cut; gives its address and what cuts it."""
+    ends: list[socket.socket] = []
+    place = Path(tempfile.mkdtemp(prefix="relay")) / "s"
+
+    def pump(source: socket.socket, sink: socket.socket) -> None:
+        with contextlib.suppress(OSError):
+            while data := source.recv(65536):
+                sink.sendall(data)
+            sink.shutdown(socket.SHUT_WR)
+
+    def serve(server: socket.socket) -> None:
+        while True:
+            try:
+                near, _ = server.accept()
+            except OSError:
+                return
+            far = socket.socket(socket.AF_UNIX)
+            far.connect(address.removeprefix("unix://"))
+            ends.extend((near, far))
+            for pair in ((near, far), (far, near)):
+                threading.Thread(target=pump, args=pair, daemon=True).start()
+
+    with socket.socket(socket.AF_UNIX) as server:
+        server.bind(str(place))
+        server.listen()
+        threading.Thread(target=serve, args=(server,), daemon=True).start()
+
+        def cut() -> None:
+            for end in (server, *ends):
+                with contextlib.suppress(OSError):
+                    end.shutdown(socket.SHUT_RDWR)
+
+        yield f"unix://{place}", cut
+        cut()
+    for end in ends:
+        end.close()
+    shutil.rmtree(place.parent)

@@ -1,12 +1,14 @@
 """A DVC project of a test, and the commands a person types in it."""
 
+import contextlib
 import dataclasses
 import json
 import os
 import shutil
+import signal
 import subprocess
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -59,19 +61,30 @@ class Finished:
 class Project:
     """A folder with git and DVC in it.
 
-    ``prefix`` is what its commands are started with, ``dockerfile`` what its stages are built by.
+    ``prefix`` is what its commands are started with, ``dockerfile`` what its stages are built by,
+    ``owner`` whose its files are, where that is somebody else.
     """
 
     root: Path
     env: Mapping[str, str]
     prefix: tuple[str, ...] = ()
     dockerfile: str = DOCKERFILE
+    owner: int | None = None
+
+    def adopt(self) -> None:
+        """Make every file its owner's."""
+        if self.owner is not None:
+            for path in [self.root, *self.root.rglob("*")]:
+                os.chown(path, self.owner, self.owner, follow_symlinks=False)
 
     def write(self, name: str, text: str) -> Path:
         """Write a file of the project."""
         path = self.root / name
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(text, encoding="utf-8")
+        if self.owner is not None:
+            for made in [path, *path.relative_to(self.root).parents]:
+                os.chown(self.root / made, self.owner, self.owner)
         return path
 
     def read(self, name: str) -> str:
@@ -129,9 +142,10 @@ class Project:
         done = subprocess.run(["git", *arguments], cwd=self.root, env=self.env, capture_output=True, check=True)
         return done.stdout.decode()
 
-    def start(self, program: str, *arguments: str) -> "subprocess.Popen[str]":
-        """Start dvc-runner or dvc as a terminal does: in a process group of its own."""
-        return subprocess.Popen(
+    @contextlib.contextmanager
+    def started(self, program: str, *arguments: str) -> Iterator["subprocess.Popen[str]"]:
+        """Start dvc-runner or dvc as a terminal does, in a process group of its own; end it in the end."""
+        with subprocess.Popen(
             [*self.prefix, str(BIN / program), *arguments],
             cwd=self.root,
             env=self.env,
@@ -140,7 +154,12 @@ class Project:
             stderr=subprocess.STDOUT,
             text=True,
             start_new_session=True,
-        )
+        ) as process:
+            try:
+                yield process
+            finally:
+                if process.poll() is None:
+                    os.killpg(process.pid, signal.SIGKILL)
 
     def lock(self) -> dict[str, Any]:
         """Read the stages of dvc.lock."""
@@ -160,6 +179,10 @@ class Project:
         found = sorted(self.root.glob(".dvc/tmp/dvc-runner/runs/*/record.jsonl"), key=lambda path: path.stat().st_mtime)
         return [[json.loads(line) for line in path.read_text("utf-8").splitlines()] for path in found]
 
+    def outcomes(self) -> dict[str, str]:
+        """Give what became of each stage in the last run."""
+        return {event["stage"]: event["outcome"] for event in self.records()[-1] if event["event"] == "stage_end"}
+
     def with_env(self, **env: str) -> "Project":
         """Give the same project with other variables."""
         return dataclasses.replace(self, env={**self.env, **env})
@@ -168,7 +191,9 @@ class Project:
         """Give a copy of the project, beside it."""
         root = self.root.with_name(f"{self.root.name} {name}")
         shutil.copytree(self.root, root, symlinks=True)
-        return dataclasses.replace(self, root=root)
+        found = dataclasses.replace(self, root=root)
+        found.adopt()
+        return found
 
     def _finish(self, command: Sequence[str], env: Mapping[str, str] | None) -> Finished:
         done = subprocess.run(

@@ -160,10 +160,10 @@ def test_a_terminal_without_unicode(project: Project) -> None:
 
 def test_standard_output_that_nobody_reads(project: Project) -> None:
     project.stages(one={"cmd": "true"})
-    process = project.start("dvc-runner", "run")
-    assert process.stdout
-    process.stdout.close()
-    process.wait(60)
+    with project.started("dvc-runner", "run") as process:
+        assert process.stdout
+        process.stdout.close()
+        process.wait(60)
     assert process.returncode in {0, errors.EXIT_STAGE_FAILED}
 
 

@@ -1,6 +1,7 @@
 """Finding an engine, and choosing an executor by what is found."""
 
 import contextlib
+import gc
 import socket
 import tempfile
 import threading
@@ -87,6 +88,7 @@ def test_a_socket_where_nobody_listens(folder: Path) -> None:
 def test_a_socket_where_something_else_answers(folder: Path, answer: bytes) -> None:
     with answering(folder / "s", answer), pytest.raises(EngineError, match=str(folder / "s")):
         client.connect(f"unix://{folder}/s")
+    gc.collect()
 
 
 @pytest.fixture

@@ -18,6 +18,8 @@ from dvc_runner.engine.lines import Lines
 from dvc_runner.errors import EngineError
 
 STOP_S = 5
+REMOVE_TRIES = 5
+REMOVE_PAUSE_S = 0.1
 SWEPT = ("created", "exited", "dead")
 
 
@@ -81,8 +83,9 @@ def exit_code(container: Attached) -> int | None:
         answer = container.end.json()
     except (requests.RequestException, ValueError, OSError):
         return None
-    code = answer.get("StatusCode")
-    return int(code) if code is not None and not answer.get("Error") else None
+    # Error may tell of a removal that failed, as on a busy disk: the command's own code is right all the same.
+    code = int(answer.get("StatusCode", -1))
+    return code if code >= 0 else None
 
 
 def ran_out_of_memory(client: docker.APIClient, container: str, since: float) -> bool:
@@ -132,18 +135,28 @@ def deadline(seconds: float | None, act: Callable[[], None]) -> Iterator[threadi
 
 
 def remove(client: docker.APIClient, container: str) -> None:
-    """Remove a container, running or not; one that is gone, or going, is fine."""
-    try:
-        client.remove_container(container, force=True, v=True)
-    except (requests.RequestException, OSError):
-        # The engine went away; its guard ends the stage, and the next run sweeps what is left.
-        return
-    except APIError as error:
-        if error.status_code not in (requests.codes.not_found, requests.codes.conflict):
-            raise EngineError(
-                f"the container {container[:12]} could not be removed: {error.explanation}",
-                remedy=f"docker rm -f {container[:12]}",
-            ) from error
+    """Remove a container, running or not; one that is gone, or going, is fine.
+
+    Raises:
+        EngineError: It is still there after ``REMOVE_TRIES``; a busy disk can need more than one.
+    """
+    for attempt in range(REMOVE_TRIES):
+        try:
+            client.remove_container(container, force=True, v=True)
+        except (requests.RequestException, OSError) as error:
+            if not isinstance(error, APIError):
+                # The engine went away; its guard ends the stage, and the next run sweeps what is left.
+                return
+            if error.status_code in (requests.codes.not_found, requests.codes.conflict):
+                return
+            if attempt + 1 == REMOVE_TRIES:
+                raise EngineError(
+                    f"the container {container[:12]} could not be removed: {error.explanation}",
+                    remedy=f"docker rm -f {container[:12]}",
+                ) from error
+            time.sleep(REMOVE_PAUSE_S * 2**attempt)
+        else:
+            return
 
 
 def sweep(client: docker.APIClient, *, older_than: float) -> int:

@@ -1,0 +1,314 @@
+"""What ``dvc-runner run`` promises: order, outcomes, exit codes, and what machines read."""
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, TypeAlias
+
+import pytest
+from tests.support.cases import cases
+from tests.support.projects import Finished, Project
+from tests.support.trees import lay
+
+from dvc_runner.errors import EXIT_BUSY, EXIT_CONFIGURATION, EXIT_STAGE_FAILED
+from dvc_runner.model import Outcome
+
+# pygtrie, which DVC walks its index with.
+pytestmark = pytest.mark.filterwarnings("ignore:_NoneStep:DeprecationWarning")
+Here: TypeAlias = Callable[..., Finished]
+
+
+def chain(*, first: str = "true", last: str = "true") -> dict[str, Any]:
+    """Stages a → b → c, and d beside them, as a shell runs them; written in another order."""
+    return {
+        "c": {"cmd": f"cp b.txt c.txt && {last}", "deps": ["b.txt"], "outs": ["c.txt"]},
+        "a": {"cmd": f"cp in.txt a.txt && {first}", "deps": ["in.txt"], "outs": ["a.txt"]},
+        "b": {"cmd": "cp a.txt b.txt", "deps": ["a.txt"], "outs": ["b.txt"]},
+        "d": {"cmd": "echo d > d.txt", "outs": ["d.txt"]},
+    }
+
+
+@pytest.fixture
+def chained(project: Project) -> Project:
+    lay(project.root, {"in.txt": "1"})
+    project.stages(**chain())
+    return project
+
+
+def test_stages_run_in_the_order_of_the_graph(chained: Project, here: Here) -> None:
+    here(chained, "run").ended(0)
+    order = list(chained.outcomes())
+    assert sorted(order) == ["a", "b", "c", "d"]
+    assert order.index("a") < order.index("b") < order.index("c")
+    assert set(chained.outcomes().values()) == {"ran"}
+    assert chained.read("c.txt") == "1"
+
+
+@cases(
+    "arguments, ran",
+    {
+        "all": ([], {"a", "b", "c", "d"}),
+        "one, and what it needs": (["b"], {"a", "b"}),
+        "two": (["a", "d"], {"a", "d"}),
+        "one alone": (["--single-item", "a"], {"a"}),
+        "by its file": (["dvc.yaml:a"], {"a"}),
+        "a file": (["dvc.yaml"], {"a", "b", "c", "d"}),
+    },
+)
+def test_targets(chained: Project, here: Here, arguments: list[str], ran: set[str]) -> None:
+    here(chained, "run", *arguments).ended(0)
+    assert {stage for stage, outcome in chained.outcomes().items() if outcome == "ran"} == ran
+    assert set(chained.lock()) == ran
+
+
+def test_what_did_not_change_is_skipped(chained: Project, here: Here) -> None:
+    here(chained, "run").ended(0)
+    before = chained.files()
+    here(chained, "run").ended(0)
+    assert chained.outcomes() == dict.fromkeys("abcd", "skipped")
+    assert chained.files() == before
+    lay(chained.root, {"in.txt": "2"})
+    here(chained, "run").ended(0)
+    assert chained.outcomes() == {**dict.fromkeys("abc", "ran"), "d": "skipped"}
+
+
+def test_force_runs_what_did_not_change(chained: Project, here: Here) -> None:
+    here(chained, "run").ended(0)
+    here(chained, "run", "--force", "b").ended(0)
+    assert chained.outcomes() == {"a": "ran", "b": "ran"}
+    here(chained, "run", "--force", "--single-item", "b").ended(0)
+    assert chained.outcomes() == {"b": "ran"}
+
+
+@cases(
+    "arguments, outcomes",
+    {
+        "the rest is left": ([], {"a": "failed", "b": "blocked", "c": "blocked"}),
+        "the rest goes on": (["--keep-going"], {"a": "failed", "b": "blocked", "c": "blocked", "d": "ran"}),
+    },
+)
+def test_a_failure_stops_what_depends_on_it(
+    chained: Project, here: Here, arguments: list[str], outcomes: dict[str, str]
+) -> None:
+    chained.stages(**chain(first="exit 3"))
+    done = here(chained, "run", *arguments).ended(EXIT_STAGE_FAILED)
+    found = chained.outcomes()
+    # Without --keep-going it depends on the order whether d comes before the failure.
+    assert {stage: found[stage] for stage in outcomes} == outcomes
+    assert found["d"] in {"ran", "cancelled"}
+    assert "exit 3" in done.text
+
+
+def test_the_next_run_goes_on_from_a_failure(chained: Project, here: Here) -> None:
+    chained.stages(**chain(last="exit 3"))
+    here(chained, "run", "--keep-going").ended(EXIT_STAGE_FAILED)
+    chained.stages(**chain())
+    here(chained, "run").ended(0)
+    assert chained.outcomes() == {"a": "skipped", "b": "skipped", "c": "ran", "d": "skipped"}
+
+
+def test_every_mistake_in_dvc_yaml_is_found_before_anything_runs(chained: Project, here: Here) -> None:
+    broken = {"cmd": "dvc-runner exec true", "deps": ["c.txt"], "meta": {"container": {"imag": "x"}}}
+    chained.stages(**chain(), broken=broken)
+    here(chained, "run").ended(EXIT_CONFIGURATION)
+    assert not (chained.root / "a.txt").exists()
+
+
+def test_a_project_is_found_from_a_folder_inside(project: Project, here: Here) -> None:
+    lay(project.root, {"sub": {"dvc.yaml": "stages:\n  s:\n    cmd: echo 1 > s.txt\n    outs: [s.txt]\n"}})
+    inside = Project(root=project.root / "sub", env=project.env)
+    here(inside, "run").ended(0)
+    assert (project.root / "sub" / "s.txt").read_text() == "1\n"
+    assert project.outcomes() == {"s": "ran"}
+
+
+def test_a_tracked_file_can_be_a_dep(project: Project, here: Here) -> None:
+    lay(project.root, {"data.csv": "1"})
+    project.dvc("add", "data.csv").ended(0)
+    project.stages(one={"cmd": "cp data.csv one.csv", "deps": ["data.csv"], "outs": ["one.csv"]})
+    here(project, "run").ended(0)
+    assert project.outcomes()["one"] == "ran"
+    here(project, "run").ended(0)
+    assert set(project.outcomes().values()) == {"skipped"}
+
+
+# Stages of ours, as processes.
+
+SHOUT = """\
+import sys
+print('to out')
+print('to err', file=sys.stderr)
+open('out.csv', 'w').write('1')
+open('left over.txt', 'w')
+"""
+
+
+def test_output_goes_to_people_and_to_the_log(project: Project, here: Here) -> None:
+    project.stages(one=project.stage("one", SHOUT, outs=["out.csv"]))
+    done = here(project, "run").ended(0)
+    (end,) = [event for event in project.records()[-1] if event["event"] == "stage_end"]
+    log = project.read(end["log"])
+    for text in (done.text, log):
+        for said in ("to out", "to err", "left over.txt"):
+            assert said in text
+    assert not (project.root / "left over.txt").exists()
+
+
+def test_the_log_of_a_stage_exists_or_is_not_named(project: Project, here: Here) -> None:
+    lay(project.root, {"in.txt": "1"})
+    bad = project.stage("bad", "print('oh'); raise SystemExit(3)", deps=["a.txt"], outs=["b.txt"])
+    project.stages(a=chain()["a"], bad=bad)
+    done = here(project, "run").ended(EXIT_STAGE_FAILED)
+    ends = {event["stage"]: event for event in project.records()[-1] if event["event"] == "stage_end"}
+    assert ends["a"]["log"] is None
+    assert (project.root / ends["bad"]["log"]).read_text().splitlines()[-1] == "oh"
+    assert ends["bad"]["log"] in done.text
+
+
+def test_secrets_reach_the_stage_that_names_them_and_no_log(project: Project, here: Here) -> None:
+    code = """\
+import configparser, os, pathlib
+home = pathlib.Path.home()
+found = sorted(str(path.relative_to(home)) for path in home.rglob('*') if path.is_file())
+token = home / '.secrets' / 'A_TOKEN'
+print('has', found, token.read_text() if token.exists() else '')
+print('env', [name for name in os.environ if 'TOKEN' in name or 'PASSWORD' in name])
+credentials = home / '.mlflow' / 'credentials'
+if credentials.exists():
+    parser = configparser.ConfigParser()
+    parser.read(credentials)
+    print(dict(parser['mlflow']) == {'mlflow_tracking_username': 'me', 'mlflow_tracking_password': 'p%ss=word 1'})
+"""
+    names = {"both": ["A_TOKEN", "mlflow"], "none": []}
+    project.stages(**{name: project.stage(name, code, container={"secrets": value}) for name, value in names.items()})
+    project.write(
+        ".env",
+        "A_TOKEN=tok-1234\nMLFLOW_TRACKING_USERNAME=me\nMLFLOW_TRACKING_PASSWORD='p%ss=word 1'\n",
+    )
+    done = here(project, "run").ended(0)
+    logs = {event["stage"]: event["log"] for event in project.records()[-1] if event["event"] == "stage_end"}
+    both, none = (project.read(logs[name]).splitlines() for name in ("both", "none"))
+    assert both[0] == "has ['.mlflow/credentials', '.secrets/A_TOKEN'] *****"
+    assert both[1:] == ["env []", "True"]
+    assert none == ["has [] ", "env []"]
+    everything = [done.text, *(path.read_text("utf-8", "replace") for path in project.root.rglob("*.log"))]
+    everything += [project.read("dvc.lock"), json.dumps(project.records())]
+    for text in everything:
+        assert "tok-1234" not in text
+        assert "p%ss=word 1" not in text
+
+
+def test_lineage_tells_where_results_come_from(project: Project, here: Here) -> None:
+    code = "import os, shutil; shutil.copy(os.environ['LINEAGE_FILE'], 'lineage.json')"
+    lay(project.root, {"in.csv": "raw"})
+    project.params(train={"n": 1}, other=2)
+    one = project.stage("one", code, deps=["in.csv"], params=["train"], outs=["lineage.json"])
+    project.stages(one=one)
+    project.git("add", "-A")
+    project.git("commit", "-qm", "first")
+    here(project, "run").ended(0)
+    found = json.loads(project.read("lineage.json"))
+    assert found["git_commit"] == project.git("rev-parse", "HEAD").strip()
+    assert (found["git_branch"], found["git_dirty"], found["stage"]) == ("main", False, "one")
+    assert found["executor"] == "process"
+    assert found["cmd"] == "dvc-runner exec python3 -m one"
+    assert found["deps"]["in.csv"] == "bdd166af3a63f7be696dd17a218a6ffb"
+    assert set(found["deps"]) == {"in.csv", "stages/one"}
+    assert found["params"] == {"params.yaml": {"train": {"n": 1}}}
+    assert found["image"]["key"]
+
+
+def test_stages_are_told_of_dvcs_experiment(project: Project, here: Here) -> None:
+    code = (
+        "import os; print(sorted(name for name in os.environ if name.startswith('DVC_')), os.environ['DVC_EXP_NAME'])"
+    )
+    project.stages(one=project.stage("one", code))
+    done = here(project, "run", env={"DVC_EXP_NAME": "bold-try", "DVC_EXP_BASELINE_REV": "abc"}).ended(0)
+    assert "['DVC_EXP_BASELINE_REV', 'DVC_EXP_NAME', 'DVC_ROOT', 'DVC_STAGE'] bold-try" in done.out
+
+
+# What machines read.
+
+REASON: dict[str, Any] = {"kind": str, "name": str, "old": (str, type(None)), "new": (str, type(None))}
+COMMON = {"event": str, "time": str, "run": str}
+SCHEMA: dict[str, dict[str, Any]] = {
+    "run_start": {"targets": list, "jobs": int, "executor": str},
+    "stage_start": {"stage": str, "reasons": list},
+    "stage_end": {
+        "stage": str,
+        "outcome": str,
+        "reasons": list,
+        "seconds": float,
+        "image": (str, type(None)),
+        "log": (str, type(None)),
+    },
+    "run_end": {"outcome": str, "exit_code": int, "seconds": float},
+}
+
+
+def check_event(event: dict[str, Any]) -> None:
+    schema = {**COMMON, **SCHEMA[event["event"]]}
+    if event.get("outcome") == "failed" and event["event"] == "stage_end":
+        schema |= {"error": str, "remedy": str}
+    assert set(event) == set(schema)
+    for key, kind in schema.items():
+        assert isinstance(event[key], kind), (key, event)
+    for reason in event.get("reasons", []):
+        assert set(reason) == set(REASON)
+        assert all(isinstance(reason[key], kind) for key, kind in REASON.items())
+    if event["event"] == "stage_end":
+        assert event["outcome"] in set(Outcome)
+
+
+def test_json_is_events_and_nothing_else(project: Project) -> None:
+    lay(project.root, {"in.txt": "1"})
+    bad = project.stage("bad", SHOUT + "raise SystemExit(3)", deps=["a.txt"], outs=["out.csv"])
+    next_ = {"cmd": "true", "deps": ["out.csv"]}
+    project.stages(a={**chain()["a"], "cmd": "echo from a shell; cp in.txt a.txt"}, bad=bad, after=next_)
+    done = project.json().ended(EXIT_STAGE_FAILED)
+    events = done.events
+    for event in events:
+        check_event(event)
+    assert events[0]["event"] == "run_start"
+    assert events[-1] == {**events[-1], "event": "run_end", "outcome": "failed", "exit_code": EXIT_STAGE_FAILED}
+    assert done.outcomes == {"a": "ran", "bad": "failed", "after": "blocked"}
+    starts = [event["stage"] for event in events if event["event"] == "stage_start"]
+    assert starts == ["a", "bad"]
+    assert events == project.records()[-1]
+    for said in ("from a shell", "to out", "to err"):
+        assert said in done.err
+
+
+def test_a_flood_of_odd_names_and_bytes(project: Project) -> None:
+    code = "import os; os.write(1, b'odd \\xff\\n'); open(b'odd \\xff.txt', 'w'); open('out.csv', 'w')"
+    project.stages(one=project.stage("one", code, outs=["out.csv"]))
+    done = project.json().ended(0)
+    assert done.outcomes == {"one": "ran"}
+
+
+def test_build_makes_what_is_missing_and_runs_nothing(project: Project, here: Here) -> None:
+    project.stages(one=project.stage("one", "open('out.csv', 'w')", outs=["out.csv"]), two={"cmd": "touch two"})
+    first = here(project, "build").ended(0)
+    second = here(project, "build", "one").ended(0)
+    environment = Path(first.out.split("one: ", 1)[1].split(" (")[0])
+    assert environment.is_dir()
+    assert str(environment) in second.out
+    assert not (project.root / "out.csv").exists()
+    assert not (project.root / "two").exists()
+    assert not (project.root / "dvc.lock").exists()
+
+
+def test_two_runs_at_once_do_not_meet(project: Project) -> None:
+    """One runs; the other is told so, and changes nothing."""
+    code = "import pathlib, time\nwhile not pathlib.Path('gate/open').exists(): time.sleep(0.05)\nopen('out.csv', 'w')"
+    lay(project.root, {"gate": {"closed": ""}})
+    project.stages(one=project.stage("one", "print('begun', flush=True)\n" + code, deps=["gate"], outs=["out.csv"]))
+    with project.started("dvc-runner", "run") as first:
+        assert first.stdout
+        while "begun" not in (line := first.stdout.readline()):
+            assert line, "it ended before it began"
+        project.run("run").ended(EXIT_BUSY)
+        (project.root / "gate" / "open").touch()
+        first.communicate(timeout=60)
+    # The gate is a dep, and changed while the stage ran.
+    assert first.returncode == EXIT_STAGE_FAILED

@@ -1,0 +1,108 @@
+"""Projects whose stages run in containers, and the proof that nothing of them is left behind."""
+
+import dataclasses
+import os
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from tests.support import projects
+from tests.support.engines import Engine
+from tests.support.people import SOMEBODY
+from tests.support.projects import Project
+
+from dvc_runner.workspace.sandbox import FOLDER
+
+
+def is_roots(path: Path) -> bool:
+    return path.lstat().st_uid == 0
+
+
+@pytest.fixture
+def made(containers: Engine) -> Iterator[list[Path]]:
+    """The workspaces of a test; in the end nothing may be left of what ran in them."""
+    found: list[Path] = []
+    yield found
+    assert containers.none_left(), containers.ours()
+    for root in found:
+        scratch = root / FOLDER / "scratch"
+        assert not scratch.exists() or list(scratch.iterdir()) == []
+        assert is_roots(root) or not [path for path in root.rglob("*") if is_roots(path)]
+
+
+@pytest.fixture(autouse=True)
+def nothing_left(made: list[Path], lab_root: Path) -> None:
+    """No test leaves a container, a scratch folder or a file of root's."""
+    made.append(lab_root)
+
+
+@pytest.fixture(scope="session")
+def lab_root(request: pytest.FixtureRequest) -> Path:
+    """The project of the executor that the tests of this folder share."""
+    root: Path = request.getfixturevalue("lab").root
+    return root
+
+
+def contain(bare_project: Path, folder: Path, containers: Engine) -> Project:
+    """Make a project in ``folder``; where we are root, it is somebody else's."""
+    root, home = folder / "a projéct: mine", folder / "home"
+    shutil.copytree(bare_project, root, symlinks=True)
+    home.mkdir()
+    env = projects.environment(
+        DVC_RUNNER_EXECUTOR="docker",
+        DOCKER_HOST=containers.address,
+        HOME=str(home),
+        XDG_CACHE_HOME=str(home),
+        UV_CACHE_DIR=str(home / "uv"),
+    )
+    found = Project(root=root, env=env, dockerfile=containers.dockerfile)
+    if os.geteuid() != 0:
+        return found
+    socket = Path(containers.address.removeprefix("unix://"))
+    os.chown(home, SOMEBODY, SOMEBODY)
+    found = dataclasses.replace(found, prefix=projects.as_other_user(socket.stat().st_gid), owner=SOMEBODY)
+    found.adopt()
+    return found
+
+
+@pytest.fixture
+def contained(bare_project: Path, tmp_path: Path, containers: Engine, made: list[Path]) -> Project:
+    """A project whose stages run in containers."""
+    found = contain(bare_project, tmp_path, containers)
+    made.append(found.root)
+    return found
+
+
+WAIT = """
+import os, pathlib, signal, subprocess, time
+pathlib.Path('out.txt').write_text('half')
+subprocess.Popen(['sleep', '600'], start_new_session=True)
+if pathlib.Path('data/wait').read_text() == 'yes':
+    print('begun', flush=True)
+    time.sleep(600)
+"""
+
+
+@pytest.fixture(scope="session")
+def about_to_wait(bare_project: Path, tmp_path_factory: pytest.TempPathFactory, containers: Engine) -> Project:
+    """A project whose stage ran once, and waits for ever in the next run; to be copied."""
+    found = contain(bare_project, tmp_path_factory.mktemp("waiting"), containers)
+    found.write("data/wait", "no")
+    found.write(".env", "A_TOKEN=tok-1234\n")
+    secrets = {"secrets": ["A_TOKEN"]}
+    found.stages(one=found.stage("one", WAIT, deps=["data/wait"], outs=["out.txt"], container=secrets))
+    found.json().ended(0)
+    found.write("data/wait", "yes")
+    return found
+
+
+@pytest.fixture
+def waiting(about_to_wait: Project, tmp_path: Path, made: list[Path]) -> Project:
+    """A project whose stage ran once, and waits for ever in the next run."""
+    root = tmp_path / "a projéct: mine"
+    shutil.copytree(about_to_wait.root, root, symlinks=True)
+    found = dataclasses.replace(about_to_wait, root=root)
+    found.adopt()
+    made.append(root)
+    return found

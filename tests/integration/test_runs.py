@@ -1,0 +1,252 @@
+"""The command line with stages in containers: results, images, owners, signals."""
+
+import json
+import os
+import signal
+import subprocess
+from pathlib import Path
+from typing import Any
+
+import pytest
+from tests.support.cases import cases
+from tests.support.engines import Engine
+from tests.support.projects import Project
+from tests.support.trees import lay
+from tests.support.ways import STAGE, Way
+
+from dvc_runner.engine import containers as engine_containers
+from dvc_runner.engine.images import LABEL
+from dvc_runner.errors import EXIT_ENGINE, EXIT_INTERRUPTED, EXIT_STAGE_FAILED, EngineError
+from dvc_runner.model import Build, Container
+from dvc_runner.workspace.sandbox import FOLDER
+
+pytestmark = pytest.mark.engine
+OLD = 10**9
+
+SEE = """
+import json, os, pathlib
+seen = {}
+for folder, _, names in os.walk('.', followlinks=True):
+    for name in sorted(names):
+        path = os.path.relpath(os.path.join(folder, name))
+        seen[path] = open(path).read() if path.startswith(('data', 'params')) else ''
+os.makedirs('models/deep é')
+json.dump(seen, open('models/deep é/seen.json', 'w'), sort_keys=True)
+open('models/empty', 'w').close()
+lineage = json.load(open(os.environ['LINEAGE_FILE']))
+json.dump({'stage': os.environ['DVC_STAGE'], 'params': lineage['params'], 'deps': sorted(lineage['deps'])},
+    open('metrics.json', 'w'), sort_keys=True)
+"""
+
+
+def see(project: Project) -> None:
+    """Two stages, one of which writes down all that it sees."""
+    lay(project.root, {"data": {"a b:é.csv": "1\n", "deep": {"x.csv": "x\n"}, "other.csv": "no"}})
+    project.params(train={"n": 1, "rate": 0.5}, other=2)
+    train = project.stage("train", SEE, deps=["data/a b:é.csv", "data/deep"], outs=["models"], params=["train"])
+    train["metrics"] = [{"metrics.json": {"cache": False}}]
+    code = "import shutil; shutil.copy('../models/deep é/seen.json', 'copy.json')"
+    use = project.stage("use", code, outs=["copy.json"], wdir="sub")
+    use["deps"] = ["../stages/use", "../models"]
+    use["meta"]["container"]["build"]["context"] = "../stages/use"
+    project.stages(train=train, use=use)
+    (project.root / "sub").mkdir()
+
+
+def test_both_executors_and_plain_dvc_give_the_same(contained: Project) -> None:
+    see(contained)
+    contained.adopt()
+    without = contained.twin("without").with_env(DVC_RUNNER_EXECUTOR="process")
+    plain = contained.twin("plain")
+    contained.json().ended(0)
+    without.json().ended(0)
+    # DVC itself needs a name for its user.
+    plain.dvc("repro", env={"LOGNAME": "somebody"}).ended(0)
+    assert contained.outcomes() == {"train": "ran", "use": "ran"}
+    assert contained.files() == without.files()
+    assert contained.files() == plain.files()
+    assert contained.cache() == without.cache()
+    seen = json.loads(contained.read("sub/copy.json"))
+    assert "data/other.csv" not in seen
+    assert seen["params.yaml"].split() == ["train:", "n:", "1", "rate:", "0.5"]
+    owner = contained.root.stat().st_uid
+    for project in (contained, without, plain):
+        assert [path for path in project.root.rglob("*") if path.lstat().st_uid != owner] == []
+    assert json.loads(contained.dvc("status", "--json", env={"LOGNAME": "somebody"}).ended(0).out) == {}
+
+
+HELLO = "open('out.txt', 'w').write('{word}'); print('{word}')"
+
+
+def test_edited_code_is_built_and_runs(contained: Project, containers: Engine) -> None:
+    images = set()
+    for word in ("first", "second"):
+        contained.stages(one=contained.stage("one", HELLO.format(word=word), outs=["out.txt"]))
+        contained.json().ended(0)
+        assert contained.read("out.txt") == word
+        (end,) = [event for event in contained.records()[-1] if event["event"] == "stage_end"]
+        assert containers.api.inspect_image(end["image"])["Config"]["Labels"][LABEL]
+        images.add(end["image"])
+    assert len(images) == 2
+    # What cannot change the image, and is no param either, runs nothing.
+    contained.write("README.md", "x")
+    assert contained.json().ended(0).outcomes == {"one": "skipped"}
+
+
+def test_a_build_that_fails_says_why_and_keeps_its_log(contained: Project) -> None:
+    one = contained.stage("one", "pass", outs=["out.txt"])
+    contained.write("stages/one/Dockerfile", f"{contained.dockerfile}RUN echo the last words; exit 3\n")
+    contained.stages(one=one)
+    done = contained.json().ended(EXIT_ENGINE)
+    assert done.outcomes == {"one": "failed"}
+    (end,) = [event for event in done.events if event["event"] == "stage_end"]
+    assert "the last words" in end["error"]
+    assert "the last words" in contained.read(end["log"])
+    assert end["log"] in done.err
+    build = contained.run("build").ended(EXIT_ENGINE)
+    assert "the last words" in build.err
+
+
+@cases(
+    "address",
+    {
+        "begins with a sign": ["_one"],
+        "ends with one": ["one-"],
+        "two signs": ["a--b__c"],
+        "accents": ["évalue"],
+        "nothing but accents": ["日本"],
+        "capitals": ["Train"],
+        "of a foreach": ["train@a b"],
+        "of another file": ["sub/dvc.yaml:train"],
+    },
+)
+def test_stages_of_any_name_can_be_built(lab: Way, address: str) -> None:
+    found = lab.executor.prepare(
+        type(STAGE)(**{**{name: getattr(STAGE, name) for name in STAGE.__slots__}, "address": address}), print
+    )
+    assert found.key == lab.environment.key
+    assert found.id == lab.environment.id
+
+
+@cases(
+    "container, named",
+    {
+        "an image that nobody has": (Container(image="127.0.0.1:1/none@sha256:" + "0" * 64), "127.0.0.1:1/none"),
+        "a base image that nobody has": (
+            Container(build=Build(context="broken", dockerfile="broken/Dockerfile")),
+            "127.0.0.1:1/none",
+        ),
+    },
+)
+def test_images_that_cannot_be_had_are_named(lab: Way, container: Container, named: str) -> None:
+    lay(lab.root, {"broken": {"Dockerfile": "FROM 127.0.0.1:1/none:1\n"}})
+    stage = type(STAGE)(**{**{name: getattr(STAGE, name) for name in STAGE.__slots__}, "container": container})
+    with pytest.raises(EngineError, match=named):
+        lab.executor.prepare(stage, print)
+
+
+def test_memory_that_runs_out_is_told_with_the_limit(contained: Project) -> None:
+    code = "x = bytearray(10**9)"
+    contained.stages(one=contained.stage("one", code, outs=["out.txt"], container={"memory": "64MiB"}))
+    done = contained.json().ended(EXIT_STAGE_FAILED)
+    (end,) = [event for event in done.events if event["event"] == "stage_end"]
+    assert "memory" in end["error"]
+    assert str(64 * 2**20) in end["error"]
+    assert "meta.container.memory" in end["remedy"]
+
+
+# Ended in the middle.
+
+
+def until_begun(process: "subprocess.Popen[str]") -> None:
+    """Wait until the stage says that it has begun."""
+    assert process.stdout
+    seen = []
+    for line in process.stdout:
+        seen.append(line)
+        if "begun" in line:
+            return
+    raise AssertionError("".join(seen))
+
+
+@cases(
+    "number, to_group, code",
+    {
+        "Ctrl-C": (signal.SIGINT, True, EXIT_INTERRUPTED),
+        "SIGINT to it alone": (signal.SIGINT, False, EXIT_INTERRUPTED),
+        "SIGTERM": (signal.SIGTERM, False, EXIT_INTERRUPTED),
+        "SIGHUP": (signal.SIGHUP, False, EXIT_INTERRUPTED),
+        "SIGKILL": (signal.SIGKILL, False, -signal.SIGKILL),
+    },
+)
+def test_a_run_that_is_ended_leaves_nothing(
+    waiting: Project,
+    containers: Engine,
+    number: signal.Signals,
+    to_group: bool,  # noqa: FBT001
+    code: int,
+) -> None:
+    before = waiting.files()
+    with waiting.started("dvc-runner", "run") as process:
+        until_begun(process)
+        assert len(containers.ours()) == 2
+        if to_group:
+            os.killpg(process.pid, number)
+        else:
+            process.send_signal(number)
+        printed, _ = process.communicate(timeout=60)
+    assert process.returncode == code, printed
+    assert containers.none_left()
+    assert waiting.files() == before
+    if number == signal.SIGKILL:
+        next_run_sweeps(waiting)
+    else:
+        assert waiting.outcomes() == {"one": "cancelled"}
+        assert waiting.records()[-1][-1]["exit_code"] == EXIT_INTERRUPTED
+        assert "Traceback" not in printed
+
+
+def next_run_sweeps(project: Project) -> None:
+    """What a killed runner could not delete, the next run does."""
+    (scratch,) = (project.root / FOLDER / "scratch").iterdir()
+    os.utime(scratch, (OLD, OLD))
+    project.write("data/wait", "no")
+    assert project.json("--force").ended(0).outcomes == {"one": "ran"}
+    assert not scratch.exists()
+
+
+def test_dvc_repro_that_is_ended_leaves_nothing(waiting: Project, containers: Engine) -> None:
+    # DVC deletes outs before it starts a command, and needs a name for its user.
+    before = {name: content for name, content in waiting.files().items() if name != "out.txt"}
+    with waiting.with_env(LOGNAME="somebody").started("dvc", "repro") as process:
+        until_begun(process)
+        assert len(containers.ours()) == 2
+        os.killpg(process.pid, signal.SIGINT)
+        printed, _ = process.communicate(timeout=60)
+    assert process.returncode != 0
+    assert containers.none_left()
+    assert waiting.files() == before
+    assert "dvc_runner/" not in printed
+
+
+def test_a_secret_is_nowhere_to_be_inspected(waiting: Project, containers: Engine) -> None:
+    with waiting.started("dvc-runner", "run") as process:
+        until_begun(process)
+        seen: list[Any] = [containers.api.inspect_container(one["Id"]) for one in containers.ours()]
+        command = Path(f"/proc/{process.pid}/cmdline").read_text()
+        process.send_signal(signal.SIGTERM)
+        process.communicate(timeout=60)
+    assert len(seen) == 2
+    assert "tok-1234" not in json.dumps(seen) + command
+    assert "tok-1234" not in waiting.read("dvc.lock")
+
+
+def test_containers_that_were_never_started_are_swept(lab: Way, containers: Engine) -> None:
+    mount = {"Type": "bind", "Source": str(lab.root), "Target": "/x", "ReadOnly": True}
+    body = {"Image": containers.base, "Cmd": ["true"], "Labels": {LABEL: "run"}, "HostConfig": {"Mounts": [mount]}}
+    made = containers.api.create_container_from_config(body)["Id"]
+    created = next(one["Created"] for one in containers.ours() if one["Id"] == made)
+    engine_containers.sweep(containers.api, older_than=created)
+    assert [one["Id"] for one in containers.ours()] == [made]
+    engine_containers.sweep(containers.api, older_than=created + 1)
+    assert containers.none_left()

@@ -1,6 +1,7 @@
 """Say what a run came to: the metrics, the model's version and aliases, where to look."""
 
 import base64
+import hashlib
 import json
 import sys
 import urllib.error
@@ -11,6 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import env_file
+import yaml
 
 ROOT = Path(__file__).resolve().parent.parent
 METRICS = ROOT / "metrics" / "metrics.json"
@@ -71,6 +73,17 @@ def registry(root: Path) -> Registry | None:
     )
 
 
+def is_evaluated(root: Path) -> bool:
+    """Say whether the metrics are those of the model that the pointer names."""
+    try:
+        deps = yaml.safe_load((root / "dvc.lock").read_text(encoding="utf-8"))["stages"]["evaluate"]["deps"]
+        pointer = (root / MODEL.relative_to(ROOT)).read_bytes()
+    except (OSError, KeyError, TypeError, yaml.YAMLError):
+        return False
+    digest = hashlib.md5(pointer, usedforsecurity=False).hexdigest()
+    return any(dep["md5"] == digest for dep in deps)
+
+
 def lines(metrics: Mapping[str, object], model: Mapping[str, object], server: Registry | None) -> list[tuple[str, str]]:
     """Return what to show, as names and words."""
     told = [(name, f"{value:.4f}") for name in SHOWN if isinstance(value := metrics.get(name), float | int)]
@@ -107,7 +120,10 @@ def read(path: Path) -> dict[str, object]:
 
 def show() -> None:
     """Write the summary."""
-    told = lines(read(METRICS), read(MODEL), registry(ROOT))
+    metrics = read(METRICS) if is_evaluated(ROOT) else {}
+    told = lines(metrics, read(MODEL), registry(ROOT))
+    if MODEL.exists() and not metrics:
+        told.insert(0, ("metrics", "this model is not evaluated yet: make run"))
     sys.stdout.write("\n" + "".join(f"  {name:<10} {words}\n" for name, words in told))
 
 

@@ -28,8 +28,9 @@ def surroundings(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
 
     The installer's own cache stays theirs: without it, every environment would be downloaded anew.
     """
-    # A shell starts what it puts in the background with Ctrl-C ignored, and children inherit that.
+    # A shell starts what it puts in the background with Ctrl-C ignored, nohup with SIGHUP; children inherit that.
     signal.signal(signal.SIGINT, signal.default_int_handler)
+    signal.signal(signal.SIGHUP, signal.SIG_DFL)
     with pytest.MonkeyPatch.context() as patch:
         for name in list(os.environ):
             if name.startswith(FOREIGN):

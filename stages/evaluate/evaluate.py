@@ -9,7 +9,7 @@ import pandas as pd
 import tracking
 from contract import Checked, StageError, read_params, read_samples, run
 from promotion import Rule, judge, move_aliases
-from registry import ModelError, load, read_pointer
+from registry import ModelError, load, read_pointer, require_same
 from sklearn.base import ClassifierMixin
 from sklearn.metrics import precision_recall_fscore_support
 
@@ -69,9 +69,11 @@ def main() -> None:
             return predict(load(client, pointer.model_name, version), samples)
 
         try:
+            require_same(client, pointer)
             predicted = predict_by(pointer.model_version)
         except ModelError as error:
-            raise StageError(f"{POINTER} names {pointer.model_uri}: {error}; run train again") from error
+            remedy = "set MLFLOW_TRACKING_URI to the server it is on, or train again: .venv/bin/dvc-runner run -f"
+            raise StageError(f"{POINTER} names {pointer.model_uri}: {error}; {remedy}") from error
         metrics = score(actual, predicted)
         METRICS.write_text(json.dumps(metrics, indent=2, sort_keys=True) + "\n", encoding="utf-8")
         pd.DataFrame({"actual": actual, "predicted": predicted}).to_csv(MATRIX, index=False, lineterminator="\n")

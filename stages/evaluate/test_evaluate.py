@@ -153,10 +153,24 @@ def test_a_candidate_that_is_gone_is_told_in_one_line(
     write_params("evaluate")
     pointer = train("right")
     client.delete_model_version(pointer.model_name, pointer.model_version)
-    with pytest.raises(StageError, match="run train again") as error:
+    with pytest.raises(StageError, match="train again") as error:
         evaluate.main()
     assert pointer.model_uri in str(error.value)
     assert "\n" not in str(error.value)
+
+
+def test_another_servers_version_of_the_same_number_is_not_scored(
+    client: MlflowClient, train: Callable[[str], ModelPointer], write_params: Callable[..., None]
+) -> None:
+    write_params("evaluate")
+    pointer = train("right")
+    elsewhere = pointer.model_copy(update={"run_id": "f" * 32})
+    evaluate.POINTER.write_text(elsewhere.model_dump_json(), encoding="utf-8")
+    with pytest.raises(StageError, match="another server") as error:
+        evaluate.main()
+    assert pointer.run_id in str(error.value)
+    assert not evaluate.METRICS.exists()
+    assert registry.aliases(client, pointer.model_name) == {}
 
 
 @pytest.mark.parametrize(

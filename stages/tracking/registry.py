@@ -85,6 +85,19 @@ def register(client: MlflowClient, run: Run, model: ClassifierMixin, samples: pd
     return ModelPointer(model_name=name, model_version=str(version), model_uri=uri, run_id=run_id)
 
 
+def require_same(client: MlflowClient, pointer: ModelPointer) -> None:
+    """See that the registry's version is the one that train registered, not another server's of the same number.
+
+    Raises:
+        ModelError: It is not there, or comes from another run.
+    """
+    found = or_none(lambda: client.get_model_version(pointer.model_name, pointer.model_version))
+    if found is None:
+        raise ModelError(f"{pointer.model_name} has no version {pointer.model_version} in the registry")
+    if found.run_id != pointer.run_id:
+        raise ModelError(f"it is of run {found.run_id} here, and train's was {pointer.run_id}: this is another server")
+
+
 def load(client: MlflowClient, name: str, version: str) -> ClassifierMixin:
     """Load a version's model without running code out of its file.
 

@@ -91,7 +91,7 @@ def test_prepare_twice_at_once_makes_it_whole(way: Way, folder: Path) -> None:
     (folder / "requirements.txt").write_text("# made by several at once\n")
     with ThreadPoolExecutor(4) as pool:
         found = list(pool.map(lambda _: way.executor.prepare(STAGE, lambda _: None), range(4)))
-    assert len(set(found)) == 1
+    assert len({one.reference for one in found}) == 1
     assert way.run(["python3", "-c", "print('whole')"], environment=found[0]).lines == ["whole"]
 
 
@@ -277,13 +277,24 @@ SILENT = "[os.dup2(os.open(os.devnull, os.O_RDWR), n) for n in range(3)]"
 def test_what_a_stage_leaves_behind_ends_with_it(way: Way, request: pytest.FixtureRequest, detach: str) -> None:
     if way.name == "process" and "setsid" in detach:
         detach = f"os.setsid(); {SILENT}"
-        request.applymarker(pytest.mark.xfail(strict=True, reason="a process may leave its group: issue 4"))
+        request.applymarker(pytest.mark.xfail(strict=True, reason="a process may leave its group"))
     mark = f"{way.name}-{len(detach)}-{os.getpid()}"
     try:
         ran = way.python(LEAVE_BEHIND.format(detach=detach), env=(("MARK", mark),))
         assert ran.lines == ["done"]
         assert ran.ended.code == 0
         assert until(lambda: not with_mark(mark), 5)
+    finally:
+        for pid in with_mark(mark):
+            os.kill(pid, signal.SIGKILL)
+
+
+def test_a_child_that_left_the_group_does_not_hold_the_stage_up(way: Way) -> None:
+    mark = f"{way.name}-held-{os.getpid()}"
+    try:
+        ran = way.python(LEAVE_BEHIND.format(detach="os.setsid()").replace("30", "600"), env=(("MARK", mark),))
+        assert ran.lines == ["done"]
+        assert ran.ended.code == 0
     finally:
         for pid in with_mark(mark):
             os.kill(pid, signal.SIGKILL)

@@ -1,6 +1,7 @@
 """What ``dvc-runner run`` promises: order, outcomes, exit codes, and what machines read."""
 
 import json
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, TypeAlias
@@ -9,6 +10,8 @@ import pytest
 from tests.support.cases import cases
 from tests.support.projects import Finished, Project
 from tests.support.trees import lay
+from tests.support.waiting import until
+from tests.support.ways import with_mark
 
 from dvc_runner.errors import EXIT_BUSY, EXIT_CONFIGURATION, EXIT_STAGE_FAILED
 from dvc_runner.model import Outcome
@@ -219,12 +222,10 @@ def test_lineage_tells_where_results_come_from(project: Project, here: Here) -> 
 
 
 def test_stages_are_told_of_dvcs_experiment(project: Project, here: Here) -> None:
-    code = (
-        "import os; print(sorted(name for name in os.environ if name.startswith('DVC_')), os.environ['DVC_EXP_NAME'])"
-    )
+    code = "import os; print(sorted((name, value) for name, value in os.environ.items() if name[:4] == 'DVC_'))"
     project.stages(one=project.stage("one", code))
     done = here(project, "run", env={"DVC_EXP_NAME": "bold-try", "DVC_EXP_BASELINE_REV": "abc"}).ended(0)
-    assert "['DVC_EXP_BASELINE_REV', 'DVC_EXP_NAME', 'DVC_ROOT', 'DVC_STAGE'] bold-try" in done.out
+    assert "[('DVC_EXP_BASELINE_REV', 'abc'), ('DVC_EXP_NAME', 'bold-try'), ('DVC_ROOT', " in done.out
 
 
 # What machines read.
@@ -312,3 +313,22 @@ def test_two_runs_at_once_do_not_meet(project: Project) -> None:
         first.communicate(timeout=60)
     # The gate is a dep, and changed while the stage ran.
     assert first.returncode == EXIT_STAGE_FAILED
+
+
+WAIT = """
+import time
+print("begun", flush=True)
+time.sleep(600)
+"""
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="only Linux ends a child with its parent")
+def test_a_stage_ends_with_a_runner_that_is_killed(project: Project) -> None:
+    project.stages(one=project.stage("one", WAIT))
+    with project.started("dvc-runner", "run") as process:
+        assert any("begun" in line for line in process.stdout or ())
+        (scratch,) = (project.root / ".dvc/tmp/dvc-runner").glob("scratch/one-*")
+        assert with_mark(str(scratch))
+        process.kill()
+        process.wait()
+    assert until(lambda: not with_mark(str(scratch)), 10)

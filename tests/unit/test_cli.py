@@ -167,13 +167,6 @@ def test_standard_output_that_nobody_reads(project: Project) -> None:
     assert process.returncode in {0, errors.EXIT_STAGE_FAILED}
 
 
-def test_every_error_has_an_exit_code_of_its_own_or_its_parents() -> None:
-    for kind in (errors.UsageError, errors.ConfigurationError, errors.EngineError, errors.HostPathError):
-        assert kind("what", remedy="how").exit_code == kind.exit_code
-    assert errors.BuildError.exit_code == errors.EXIT_ENGINE
-    assert errors.WorkspaceBusyError.exit_code == errors.EXIT_BUSY
-
-
 def test_as_somebody_is_somebody() -> None:
     def act() -> None:
         assert os.geteuid() != 0

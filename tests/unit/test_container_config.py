@@ -139,7 +139,8 @@ def test_refused_with_stage_and_value(raw: object, seen: str) -> None:
 def test_unknown_key_names_the_nearest(raw: object, key: str, nearest: str) -> None:
     with pytest.raises(ConfigurationError, match=key) as raised:
         parse("train", ".", raw)
-    assert nearest in raised.value.remedy
+    known = {"build", "image", "network", "secrets", "cpus", "memory", "timeout", "retries", "context", "dockerfile"}
+    assert {word for word in known if word in raised.value.remedy} == {nearest}
 
 
 def test_key_like_no_other_names_them_all() -> None:

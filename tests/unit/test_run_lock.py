@@ -42,7 +42,9 @@ def test_held_and_let_go(tmp_path: Path) -> None:
             pass
 
 
-def test_the_second_is_told_who_holds_it(tmp_path: Path) -> None:
+def test_the_second_is_told_who_holds_it_now(tmp_path: Path) -> None:
+    with run_lock.held(tmp_path):
+        pass
     with holder(tmp_path) as process:
         with pytest.raises(WorkspaceBusyError) as raised, run_lock.held(tmp_path):
             pytest.fail("held twice")

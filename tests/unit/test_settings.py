@@ -70,6 +70,19 @@ def test_a_file_that_is_not_utf8_is_named(tmp_path: Path) -> None:
         settings.read(tmp_path)
 
 
+@cases(
+    "content, line",
+    {
+        "no sign of equality": ("A=1\nB=2\nthis is no setting\n", "line 3"),
+        "a quote that is not closed": ("A=1\nB='2\n", "line 2"),
+    },
+)
+def test_a_broken_line_is_named(tmp_path: Path, content: str, line: str) -> None:
+    (tmp_path / ".env").write_text(content)
+    with pytest.raises(ConfigurationError, match=rf"\.env {line}"):
+        settings.read(tmp_path)
+
+
 def test_a_file_that_is_not_ours_to_read_is_named(tmp_path: Path) -> None:
     tmp_path.parent.chmod(0o755)
     tmp_path.parent.parent.chmod(0o755)

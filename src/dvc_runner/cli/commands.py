@@ -28,7 +28,7 @@ def run(request: Request, executor_name: str | None, *, as_json: bool) -> int:
     began = time.monotonic()
     write = err if as_json else out
     observer: Observer = JsonLines(machine_readable(), err) if as_json else Progress(out)
-    with _opened() as (project, settings), run_lock.held(project.root / FOLDER):
+    with _opened() as (project, settings), run_lock.held(project.root / FOLDER, settings.container):
         executor = _executor(project.root, settings, executor_name, write)
         record = Record(project.root, [observer])
         record.run_started(targets=request.targets, jobs=1, executor=executor.name)
@@ -52,10 +52,10 @@ def run(request: Request, executor_name: str | None, *, as_json: bool) -> int:
 
 def execute(argv: list[str], executor_name: str | None) -> int:
     """Run the one stage that DVC is at, in its container; give the exit code."""
-    address, root = settings_file.dvc_stage()
+    address, home = settings_file.dvc_stage()
     if not argv:
         raise UsageError("exec has nothing to run", remedy="name a command:  dvc-runner exec python -m train")
-    with _opened(root) as (project, settings):
+    with _opened(home) as (project, settings):
         project.find(address, Path.cwd(), argv)
         # DVC's address of it, which is relative to another folder than ours.
         stage = dataclasses.replace(project.hash_deps(address), address=address, argv=tuple(argv))
@@ -88,9 +88,10 @@ def _prefixed(address: str) -> Callable[[str], None]:
 
 
 @contextlib.contextmanager
-def _opened(folder: Path | None = None) -> Iterator[tuple[DvcProject, Settings]]:
-    with contextlib.closing(DvcProject(folder or Path.cwd())) as project:
-        yield project, settings_file.read(project.root)
+def _opened(home: Path | None = None) -> Iterator[tuple[DvcProject, Settings]]:
+    """Open the project of the working folder; its settings are in ``home``, if given, else at its root."""
+    with contextlib.closing(DvcProject(Path.cwd())) as project:
+        yield project, settings_file.read(home or project.root)
 
 
 def _executor(root: Path, settings: Settings, name: str | None, write: Callable[[str], None]) -> Executor:

@@ -34,6 +34,11 @@ class Settings:
         return self.values.get("DOCKER_HOST") or None
 
     @property
+    def container(self) -> str | None:
+        """DVC_RUNNER_CONTAINER: the name of the container that we run in, if whoever started it told."""
+        return self.values.get("DVC_RUNNER_CONTAINER") or None
+
+    @property
     def base_image(self) -> str | None:
         """BASE_IMAGE: what takes the place of the stages' base image."""
         return self.values.get("BASE_IMAGE") or None
@@ -90,7 +95,9 @@ def _file(path: Path) -> Mapping[str, str]:
 
 
 def dvc_stage() -> tuple[str, Path | None]:
-    """Give what DVC tells a stage's command: the stage's address, and the project's root.
+    """Give what DVC tells a stage's command: the stage's address, and where the project's settings are.
+
+    In an experiment that runs in a folder of its own, the latter is the project it was made from.
 
     Raises:
         UsageError: DVC did not start us.

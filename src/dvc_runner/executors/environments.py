@@ -1,10 +1,12 @@
 """Virtual environments from lock files, made with uv and named by the hash of the lock."""
 
+import contextlib
+import fcntl
 import hashlib
 import platform
 import shutil
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import uv
@@ -31,15 +33,26 @@ def ensure(cache: Path, lock: Path, on_line: Callable[[str], None]) -> Environme
     key = _key(lock)
     place = cache / "environments" / key
     if not (place / "complete").is_file():
-        on_line(f"installing {lock.name} of {lock.parent.name} ({key})")
         try:
-            _make(place, lock, on_line)
+            with _alone(place):
+                if not (place / "complete").is_file():
+                    on_line(f"installing {lock.name} of {lock.parent.name} ({key})")
+                    _make(place, lock, on_line)
         except OSError as error:
             raise BuildError(
                 f"{place} could not be made: {error.strerror or error}",
                 remedy="make room or rights there, or set XDG_CACHE_HOME to a folder of yours",
             ) from error
     return Environment(reference=str(place), key=key)
+
+
+@contextlib.contextmanager
+def _alone(place: Path) -> Iterator[None]:
+    """Wait for whoever else makes the environment at ``place``, in another project maybe."""
+    place.parent.mkdir(parents=True, exist_ok=True)
+    with place.with_name(f"{place.name}.lock").open("w") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        yield
 
 
 def _key(lock: Path) -> str:
@@ -50,7 +63,6 @@ def _key(lock: Path) -> str:
 
 def _make(place: Path, lock: Path, on_line: Callable[[str], None]) -> None:
     """Make the environment at ``place``; a half-made one is never taken for whole."""
-    place.parent.mkdir(parents=True, exist_ok=True)
     shutil.rmtree(place, ignore_errors=True)
     # A virtual environment knows its own path, so it cannot be made elsewhere and moved.
     _uv(["venv", "--quiet", "--no-project", "--python", sys.executable, str(place)], on_line)

@@ -1,7 +1,9 @@
 """Starts processes; nothing else here does. Each is a group of its own, and ends as a whole."""
 
 import contextlib
+import ctypes
 import os
+import select
 import signal
 import subprocess
 import threading
@@ -14,6 +16,10 @@ from dvc_runner.errors import EngineError
 from dvc_runner.model import ContainerExit, Ending
 
 STOP_S = 5
+LINGER_S = 2
+POLL_S = 0.2
+PR_SET_PDEATHSIG = 1
+PRCTL = getattr(ctypes.CDLL(None), "prctl", None)
 CHUNK = 2**16
 
 
@@ -47,6 +53,7 @@ def run(
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             start_new_session=True,
+            preexec_fn=_end_with_runner,  # noqa: PLW1509 - one system call, its function loaded beforehand
         )
     except OSError as error:
         raise EngineError(
@@ -82,11 +89,27 @@ def run(
 
 
 def _lines(process: subprocess.Popen[bytes], on_line: Callable[[str], None]) -> None:
-    """Hand over output until every holder of the pipe has gone; cut up over-long lines."""
+    """Hand over output until every holder of the pipe has gone; cut up over-long lines.
+
+    One that left the process group holds it for as long as it likes: it is waited for a moment only.
+    """
     cut = Lines(on_line)
-    while process.stdout and (chunk := os.read(process.stdout.fileno(), CHUNK)):
-        cut.feed(chunk)
+    until = None
+    while process.stdout and (until is None or time.monotonic() < until):
+        if until is None and process.poll() is not None:
+            until = time.monotonic() + LINGER_S
+        if select.select([process.stdout], [], [], POLL_S)[0]:
+            chunk = os.read(process.stdout.fileno(), CHUNK)
+            if not chunk:
+                break
+            cut.feed(chunk)
     cut.end()
+
+
+def _end_with_runner() -> None:
+    """Have the kernel kill this process when the runner dies, where the kernel can: Linux."""
+    if PRCTL is not None:
+        PRCTL(PR_SET_PDEATHSIG, signal.SIGKILL)
 
 
 def _reap(process: subprocess.Popen[bytes]) -> None:

@@ -46,7 +46,7 @@ def choose(
         if wanted:
             raise
         return ProcessExecutor(root, cache=cache), f"process, since {error}; {_NOT_WALLED}"
-    return executor, "docker, " + ("as asked" if wanted else "since an engine answers")
+    return executor, "docker" if wanted else "docker, since an engine answers"
 
 
 _NOT_WALLED = "absolute paths and the network are not walled off"

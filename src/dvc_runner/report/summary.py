@@ -43,5 +43,6 @@ def failures(root: Path, results: Sequence[StageResult]) -> list[str]:
         log = root / result.log if result.log else None
         if log and log.is_file():
             tail = log.read_text("utf-8", "replace").splitlines()[-LOG_TAIL:]
-            lines += [f"  its last words (all of them: {result.log}):", *(f"    {x}" for x in tail)]
+            if tail:
+                lines += [f"  its last words (all of them: {result.log}):", *(f"    {x}" for x in tail)]
     return lines

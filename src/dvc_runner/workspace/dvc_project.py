@@ -170,7 +170,7 @@ class DvcProject:
             if changed:
                 raise StageError(
                     f"{', '.join(changed)} changed while {address} ran, so its outs belong to no known input",
-                    remedy="run again",
+                    remedy="run again; a stage that writes to a dep of its own has to write to an out instead",
                 )
 
     def commit(self, address: str) -> None:

@@ -13,8 +13,8 @@ from dvc_runner.errors import WorkspaceBusyError
 
 
 @contextlib.contextmanager
-def held(folder: Path) -> Iterator[None]:
-    """Hold the run lock in ``folder``.
+def held(folder: Path, container: str | None = None) -> Iterator[None]:
+    """Hold the run lock in ``folder``, from within ``container`` if a name is given.
 
     It is the kernel's (``flock``): it ends with its holder, however that ends.
 
@@ -27,20 +27,25 @@ def held(folder: Path) -> Iterator[None]:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             file.seek(0)
+            holder, way_to_stop = _holder(file.read())
             raise WorkspaceBusyError(
-                f"another run is at work here{_holder(file.read())}",
-                remedy="let it end, or stop it with Ctrl-C where it runs",
+                f"another run is at work here{holder}", remedy=f"let it end, or stop it: {way_to_stop}"
             ) from None
         file.truncate(0)
         since = dt.datetime.now(dt.UTC).isoformat(timespec="seconds")
-        json.dump({"pid": os.getpid(), "host": socket.gethostname(), "since": since}, file)
+        json.dump({"pid": os.getpid(), "host": socket.gethostname(), "container": container, "since": since}, file)
         file.flush()
         yield
 
 
-def _holder(text: str) -> str:
+def _holder(text: str) -> tuple[str, str]:
+    """Say who holds the lock, and how to stop it."""
+    ctrl_c = "Ctrl-C where it runs"
     try:
         holder = json.loads(text)
-        return f" (process {holder['pid']} on {holder['host']}, since {holder['since']})"
+        since = f"since {holder['since']}"
+        if holder["container"]:
+            return f" (container {holder['container']}, {since})", f"docker stop {holder['container']}"
+        return f" (process {holder['pid']} on {holder['host']}, {since})", ctrl_c
     except (ValueError, KeyError, TypeError):
-        return ""
+        return "", ctrl_c

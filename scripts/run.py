@@ -55,9 +55,14 @@ def run(command: list[str | Path]) -> int:
 
     Ctrl-C reaches every process of the terminal by itself: the program decides how it ends.
     """
+    early: list[int] = []
+    for number in (signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, lambda received, _: early.append(received))
     with subprocess.Popen(command, cwd=ROOT) as program:
         for number in (signal.SIGTERM, signal.SIGHUP):
             signal.signal(number, lambda received, _: program.send_signal(received))
+        for received in early:
+            program.send_signal(received)
         signal.signal(signal.SIGINT, signal.SIG_IGN)
         code = program.wait()
     # A program ended by a signal is told as the shell tells it.

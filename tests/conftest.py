@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 
 import pytest
-from tests.support import projects
+from tests.support import people, projects
 from tests.support.engines import Engine
 from tests.support.projects import Finished, Project
 from tests.support.ways import STAGE, Way, lay_out
@@ -118,6 +118,7 @@ def here(monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]) -> 
 def lab(containers: Engine, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Way]:
     """The executor of containers at work, in an image that is built once."""
     root = lay_out(tmp_path_factory.mktemp("containers") / "a projéct: lab", containers.dockerfile)
+    people.give(root)
     base = os.environ.get("BASE_IMAGE")
     connected = docker.connect(root, containers.address, guard_image=containers.base, base_image=base)
     with connected.opened() as executor:

@@ -136,7 +136,7 @@ CODE = "open('out.csv', 'w').write(open('data/raw.csv').read())"
 def ran(project: Project) -> None:
     """A project with one stage of ours, and one of a shell's, that ran."""
     lay(project.root, {"data": {"raw.csv": "raw", "deep": {"x": "1"}}})
-    project.params(train={"n": 1, "deep": {"rate": 0.5}}, names=["a"], gone=1)
+    project.params(train={"n": 1, "deep": {"rate": 0.5, "kept": 1}}, names=["a"], gone=1)
     params = ["train.n", "train.deep", "names", "gone"]
     one = project.stage("one", CODE, deps=["data/raw.csv", "data/deep"], outs=["out.csv"], params=params)
     project.stages(
@@ -210,7 +210,7 @@ def deleted(name: str) -> Callable[[Project], None]:
 
 
 def params(**values: Any) -> Callable[[Project], None]:
-    whole = {"train": {"n": 1, "deep": {"rate": 0.5}}, "names": ["a"], "gone": 1, **values}
+    whole = {"train": {"n": 1, "deep": {"rate": 0.5, "kept": 1}}, "names": ["a"], "gone": 1, **values}
     return lambda project: project.params(**whole)
 
 
@@ -223,7 +223,7 @@ RAW, NEW = "bdd166af", "22af645d"
     {
         "nothing": (nothing, "one", []),
         "a file written again": (touched, "one", []),
-        "a param nobody declared": (params(train={"n": 1, "m": 2, "deep": {"rate": 0.5}}), "one", []),
+        "a param nobody declared": (params(train={"n": 1, "m": 2, "deep": {"rate": 0.5, "kept": 1}}), "one", []),
         "never run": (without_lock, "one", [Reason(kind=ReasonKind.NEW)]),
         "a dep": (
             written("data/raw.csv", "new"),
@@ -236,12 +236,12 @@ RAW, NEW = "bdd166af", "22af645d"
             [Reason(kind=ReasonKind.DEP, name="data/raw.csv", old=RAW, new="missing")],
         ),
         "a param": (
-            params(train={"n": 2, "deep": {"rate": 0.5}}),
+            params(train={"n": 2, "deep": {"rate": 0.5, "kept": 1}}),
             "one",
             [Reason(kind=ReasonKind.PARAM, name="train.n", old="1", new="2")],
         ),
         "a param inside another": (
-            params(train={"n": 1, "deep": {"rate": None}}),
+            params(train={"n": 1, "deep": {"rate": None, "kept": 1}}),
             "one",
             [Reason(kind=ReasonKind.PARAM, name="train.deep.rate", old="0.5", new="null")],
         ),
@@ -525,7 +525,12 @@ def test_what_is_broken_is_told_alike_by_a_process_of_its_own(project: Project) 
 
 
 FAILING: dict[str, tuple[dict[str, str], dict[str, str], int, list[str]]] = {
-    "a dep that is missing": ({"dvc.yaml": GOOD + "    deps: [nope.csv]\n"}, {}, EXIT_STAGE_FAILED, ["nope.csv"]),
+    "a dep that is missing": (
+        {"dvc.yaml": GOOD + "    deps: [nope.csv]\n"},
+        {},
+        EXIT_STAGE_FAILED,
+        ["nope.csv", "dvc pull"],
+    ),
     "a param that is missing": (
         {"dvc.yaml": GOOD + "    params: [train.nope]\n", "params.yaml": "train: {n: 1}\n"},
         {},

@@ -11,12 +11,18 @@ from tests.support import projects
 from tests.support.engines import Engine
 from tests.support.people import SOMEBODY
 from tests.support.projects import Project
+from tests.support.ways import Way
 
 from dvc_runner.workspace.sandbox import FOLDER
 
 
 def is_roots(path: Path) -> bool:
     return path.lstat().st_uid == 0
+
+
+def scratches(root: Path) -> list[Path]:
+    scratch = root / FOLDER / "scratch"
+    return list(scratch.iterdir()) if scratch.exists() else []
 
 
 @pytest.fixture
@@ -26,22 +32,16 @@ def made(containers: Engine) -> Iterator[list[Path]]:
     yield found
     assert containers.none_left(), containers.ours()
     for root in found:
-        scratch = root / FOLDER / "scratch"
-        assert not scratch.exists() or list(scratch.iterdir()) == []
+        assert scratches(root) == []
         assert is_roots(root) or not [path for path in root.rglob("*") if is_roots(path)]
 
 
 @pytest.fixture(autouse=True)
-def nothing_left(made: list[Path], lab_root: Path) -> None:
+def nothing_left(made: list[Path], lab: Way) -> Iterator[None]:
     """No test leaves a container, a scratch folder or a file of root's."""
-    made.append(lab_root)
-
-
-@pytest.fixture(scope="session")
-def lab_root(request: pytest.FixtureRequest) -> Path:
-    """The project of the executor that the tests of this folder share."""
-    root: Path = request.getfixturevalue("lab").root
-    return root
+    del made
+    yield
+    assert scratches(lab.root) == []
 
 
 def contain(bare_project: Path, folder: Path, containers: Engine) -> Project:

@@ -95,16 +95,16 @@ def test_edited_code_is_built_and_runs(contained: Project, containers: Engine) -
 
 def test_a_build_that_fails_says_why_and_keeps_its_log(contained: Project) -> None:
     one = contained.stage("one", "pass", outs=["out.txt"])
-    contained.write("stages/one/Dockerfile", f"{contained.dockerfile}RUN echo the last words; exit 3\n")
+    contained.write("stages/one/Dockerfile", f"{contained.dockerfile}RUN echo the last $((40 + 2)) words; exit 3\n")
     contained.stages(one=one)
     done = contained.json().ended(EXIT_ENGINE)
     assert done.outcomes == {"one": "failed"}
     (end,) = [event for event in done.events if event["event"] == "stage_end"]
-    assert "the last words" in end["error"]
-    assert "the last words" in contained.read(end["log"])
+    assert "the last 42 words" in end["error"]
+    assert "the last 42 words" in contained.read(end["log"])
     assert end["log"] in done.err
     build = contained.run("build").ended(EXIT_ENGINE)
-    assert "the last words" in build.err
+    assert "the last 42 words" in build.err
 
 
 @cases(

@@ -53,6 +53,7 @@ REFUSED = {
     "change who it is": "write('/etc/passwd')",
     "write to the image": "write('/usr/bin/x')",
     "write to the root": "write('/x')",
+    "write where the image lets anybody": "write('/var/tmp/x')",
     "write to the code in the image": "write('/app/lab.py')",
     "become root": "os.setuid(0)",
     "mount": "libc.mount(b'x', b'/tmp', b'tmpfs', 0, 0) == 0 or 1 / 0",

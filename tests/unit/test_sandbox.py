@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 from tests.support.cases import cases
-from tests.support.people import SOMEBODY, as_somebody
+from tests.support.people import SOMEBODY, as_somebody, give
 from tests.support.trees import Node, lay, tree
 from tests.support.values import a_stage
 
@@ -410,9 +410,7 @@ def reachable(folder: Path) -> None:
     for parent in [*folder.parents][:3]:
         if parent.stat().st_mode & 0o005 != 0o005 and parent.stat().st_uid == os.geteuid():
             parent.chmod(0o755)
-    if os.geteuid() == 0:
-        for path in [folder, *folder.rglob("*")]:
-            os.chown(path, SOMEBODY, SOMEBODY)
+    give(folder)
 
 
 def test_scratch_with_folders_locked_by_the_stage_is_deleted(root: Path) -> None:

@@ -57,7 +57,7 @@ def _alone(place: Path) -> Iterator[None]:
 
 def _key(lock: Path) -> str:
     digest = hashlib.sha256(lock.read_bytes())
-    digest.update(f"{sys.version_info[:3]} {sys.executable} {platform.platform()}".encode())
+    digest.update(f"{sys.version_info[:3]} {sys.base_prefix} {platform.platform()}".encode())
     return digest.hexdigest()[:KEY_LENGTH]
 
 

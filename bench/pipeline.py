@@ -36,7 +36,7 @@ class Bench:
     def __init__(self, folder: Path) -> None:
         """Clone, install, start MLflow, build."""
         self.folder = folder
-        subprocess.run(["git", "clone", "--quiet", str(ROOT), str(folder)], check=True)
+        subprocess.run(["git", "clone", "--quiet", "--no-hardlinks", str(ROOT), str(folder)], check=True)
         drop = ("MAKE", "MFLAGS", "DVC_")
         env = {key: value for key, value in os.environ.items() if not key.startswith(drop)}
         self.env = {**env, "PATH": f"{folder / '.venv' / 'bin'}{os.pathsep}{env['PATH']}", "DVC_NO_ANALYTICS": "1"}

@@ -136,7 +136,7 @@ def clone_factory(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable
 
     def make(name: str, docker_host: str) -> Clone:
         folder = tmp_path_factory.mktemp("e2e") / f"{name} é clone"
-        subprocess.run(["git", "clone", "--quiet", str(ROOT), str(folder)], check=True)
+        subprocess.run(["git", "clone", "--quiet", "--no-hardlinks", str(ROOT), str(folder)], check=True)
         for key, value in (("user.name", "A Student"), ("user.email", "student@example.org")):
             subprocess.run(["git", "-C", str(folder), "config", key, value], check=True)
         drop = ("DVC_", "MLFLOW_", "DAGSHUB_", "MAKE", "MFLAGS", "VIRTUAL_ENV", "TEST_")

@@ -77,7 +77,7 @@ def engine(surroundings: None) -> str:
     except EngineError as error:
         if os.environ.get("REQUIRE_ENGINE") == "1":
             pytest.fail(f"REQUIRE_ENGINE=1, and {error}", pytrace=False)
-        pytest.skip(f"no container engine: {error}")
+        pytest.skip(str(error))
     return address
 
 

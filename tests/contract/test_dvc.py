@@ -99,11 +99,19 @@ def our_pipeline(project: Project) -> None:
     project.stages(train=train, use=use)
 
 
-@cases("make", {"stages of a shell": [shell_pipeline], "stages of ours": [our_pipeline]})
-def test_a_run_writes_what_dvc_repro_writes(project: Project, here: Here, make: Callable[[Project], None]) -> None:
+@cases(
+    "make, edits",
+    {
+        "stages of a shell": (shell_pipeline, ["keep", "edit_inputs", "drop_out"]),
+        "stages of ours": (our_pipeline, ["keep", "edit_inputs"]),
+    },
+)
+def test_a_run_writes_what_dvc_repro_writes(
+    project: Project, here: Here, make: Callable[[Project], None], edits: list[str]
+) -> None:
     make(project)
     twin = project.twin()
-    for edit in (keep, edit_inputs, drop_out):
+    for edit in (EDITS[name] for name in edits):
         edit(project)
         edit(twin)
         here(project, "run").ended(0)
@@ -124,8 +132,10 @@ def edit_inputs(project: Project) -> None:
 
 
 def drop_out(project: Project) -> None:
-    name = "joined.txt" if (project.root / "joined.txt").exists() else "models/empty"
-    (project.root / name).unlink()
+    (project.root / "joined.txt").unlink()
+
+
+EDITS = {"keep": keep, "edit_inputs": edit_inputs, "drop_out": drop_out}
 
 
 # Why a stage runs.
@@ -527,6 +537,12 @@ def test_what_is_broken_is_told_alike_by_a_process_of_its_own(project: Project) 
 FAILING: dict[str, tuple[dict[str, str], dict[str, str], int, list[str]]] = {
     "a dep that is missing": (
         {"dvc.yaml": GOOD + "    deps: [nope.csv]\n"},
+        {},
+        EXIT_STAGE_FAILED,
+        ["nope.csv", "dvc pull"],
+    ),
+    "a dep of ours that is missing": (
+        {"dvc.yaml": ours(image=IMAGE).replace("cmd:", "deps: [nope.csv]\n    cmd:")},
         {},
         EXIT_STAGE_FAILED,
         ["nope.csv", "dvc pull"],

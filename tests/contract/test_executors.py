@@ -284,7 +284,7 @@ def test_what_a_stage_leaves_behind_ends_with_it(way: Way, request: pytest.Fixtu
         assert ran.lines == ["done"]
         assert ran.ended.code == 0
         assert ran.ended.seconds < 15
-        assert until(lambda: not with_mark(mark), 5)
+        assert until(lambda: not with_mark(mark), 2)
     finally:
         for pid in with_mark(mark):
             os.kill(pid, signal.SIGKILL)

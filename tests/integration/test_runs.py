@@ -173,7 +173,6 @@ def until_begun(process: "subprocess.Popen[str]") -> None:
     "number, to_group, code",
     {
         "Ctrl-C": (signal.SIGINT, True, EXIT_INTERRUPTED),
-        "SIGINT to it alone": (signal.SIGINT, False, EXIT_INTERRUPTED),
         "SIGTERM": (signal.SIGTERM, False, EXIT_INTERRUPTED),
         "SIGHUP": (signal.SIGHUP, False, EXIT_INTERRUPTED),
         "SIGKILL": (signal.SIGKILL, False, -signal.SIGKILL),

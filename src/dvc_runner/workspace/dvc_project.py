@@ -111,8 +111,14 @@ class DvcProject:
             return dvc_stage.reasons(self._stages[address], forced=forced)
 
     def restore(self, address: str) -> bool:
-        """Bring a stage's outs back from the run-cache, if it ran with the same inputs before."""
+        """Bring a stage's outs back from the run-cache, if it ran with the same inputs before.
+
+        Raises:
+            StageError: A dep is missing.
+        """
         stage = self._stages[address]
+        with told():
+            dvc_stage.check_deps(stage)
         outs = [Path(out.fs_path) for out in stage.outs if not out.persist]
         with told(), aside(outs, Path(self._repo.tmp_dir)) as put_back:
             try:

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from dvc.dependency import ParamsDependency
+from dvc.dependency.base import DependencyDoesNotExistError
 from dvc.stage import PipelineStage
 from dvc.utils.serialize import dumps_yaml
 
@@ -86,6 +87,17 @@ def reasons(stage: "DvcStage", *, forced: bool) -> tuple[Reason, ...]:
         for path, status in out.status().items():
             found.append(Reason(kind=ReasonKind.OUT, name=path, new=str(status)))
     return tuple(found)
+
+
+def check_deps(stage: "DvcStage") -> None:
+    """See that the files a command reads are there; the run-cache, asked without them, fails in other words.
+
+    Raises:
+        DependencyDoesNotExistError: One is not.
+    """
+    for dep in stage.deps if stage.cmd else ():
+        if dep.protocol == "local" and not isinstance(dep, ParamsDependency) and not dep.exists:
+            raise DependencyDoesNotExistError(str(dep))
 
 
 def _changed(dep: "Output") -> list[Reason]:

@@ -89,7 +89,6 @@ class Container:
     cpus: float | None = None
     memory_bytes: int | None = None
     timeout_s: float | None = None
-    retries: int = 0
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

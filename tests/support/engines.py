@@ -40,9 +40,9 @@ class Engine:
         try:
             yield self
         finally:
-            for image in self.api.images(all=False, filters={"label": f"{MARK}={self._mark}"}):
-                with contextlib.suppress(APIError):
-                    self.api.remove_image(image["Id"], force=True)
+            # One that another is built upon goes after it.
+            while any([self._removed(image["Id"]) for image in self._images()]):
+                continue
             self.api.close()
 
     @property
@@ -58,6 +58,16 @@ class Engine:
     def none_left(self, seconds: float = 10) -> bool:
         """Wait until there are none of those."""
         return until(lambda: not self.ours(), seconds)
+
+    def _images(self) -> list[dict[str, Any]]:
+        return list(self.api.images(all=False, filters={"label": f"{MARK}={self._mark}"}))
+
+    def _removed(self, image: str) -> bool:
+        try:
+            self.api.remove_image(image, force=True)
+        except APIError:
+            return False
+        return True
 
     def _is_ours(self, container: dict[str, Any]) -> bool:
         return any(str(mount.get("Source", "")).startswith(str(self._folder)) for mount in container["Mounts"])

@@ -31,7 +31,6 @@ def of(**keys: Any) -> dict[str, Any]:
         "memory in bytes": (of(memory=10**9), Container(image=IMAGE, memory_bytes=10**9)),
         "timeout": (of(timeout="30min"), Container(image=IMAGE, timeout_s=1800)),
         "timeout in seconds": (of(timeout=90), Container(image=IMAGE, timeout_s=90)),
-        "retries": (of(retries=3), Container(image=IMAGE, retries=3)),
         "left empty": (of(cpus=None, memory=None, timeout=None), Container(image=IMAGE)),
         "build, a folder": (
             {"build": "stages/train"},
@@ -110,10 +109,6 @@ def test_paths_are_relative_to_the_working_folder(wdir: str, build: str, context
         "memory negative": (of(memory=-5), "'-5'"),
         "timeout a word": (of(timeout="soon"), "'soon'"),
         "timeout zero": (of(timeout=0), "'0'"),
-        "retries negative": (of(retries=-1), "-1"),
-        "retries in part": (of(retries=1.5), "1.5"),
-        "retries true": (of(retries=True), "True"),
-        "retries a word": (of(retries="often"), "'often'"),
     },
 )
 def test_refused_with_stage_and_value(raw: object, seen: str) -> None:
@@ -139,14 +134,14 @@ def test_refused_with_stage_and_value(raw: object, seen: str) -> None:
 def test_unknown_key_names_the_nearest(raw: object, key: str, nearest: str) -> None:
     with pytest.raises(ConfigurationError, match=key) as raised:
         parse("train", ".", raw)
-    known = {"build", "image", "network", "secrets", "cpus", "memory", "timeout", "retries", "context", "dockerfile"}
+    known = {"build", "image", "network", "secrets", "cpus", "memory", "timeout", "context", "dockerfile"}
     assert {word for word in known if word in raised.value.remedy} == {nearest}
 
 
 def test_key_like_no_other_names_them_all() -> None:
     with pytest.raises(ConfigurationError, match="zzz") as raised:
         parse("train", ".", of(zzz=1))
-    for known in ("build", "image", "network", "secrets", "cpus", "memory", "timeout", "retries"):
+    for known in ("build", "image", "network", "secrets", "cpus", "memory", "timeout"):
         assert known in raised.value.remedy
 
 

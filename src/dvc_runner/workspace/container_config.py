@@ -12,7 +12,7 @@ from dvc_runner.workspace.quantities import size_bytes, time_s
 
 T = TypeVar("T")
 
-KEYS = ("build", "image", "network", "secrets", "cpus", "memory", "timeout", "retries")
+KEYS = ("build", "image", "network", "secrets", "cpus", "memory", "timeout")
 BUILD_KEYS = ("context", "dockerfile", "include", "args")
 
 
@@ -39,7 +39,6 @@ def parse(stage: str, wdir: str, raw: object) -> Container:
         cpus=_optional(where, "cpus", values, _positive),
         memory_bytes=_optional(where, "memory", values, lambda value: size_bytes(str(value))),
         timeout_s=_optional(where, "timeout", values, lambda value: time_s(str(value))),
-        retries=_read(where, "retries", values.get("retries", 0), _count),
     )
 
 
@@ -134,10 +133,3 @@ def _positive(raw: object) -> float:
         message = f"{raw!r} is not a number above zero"
         raise ValueError(message)
     return value
-
-
-def _count(raw: object) -> int:
-    if isinstance(raw, int) and not isinstance(raw, bool) and raw >= 0:
-        return raw
-    message = f"{raw!r} is not a whole number from zero up"
-    raise ValueError(message)

@@ -41,7 +41,7 @@ class Engine:
             yield self
         finally:
             # One that another is built upon goes after it.
-            while any([self._removed(image["Id"]) for image in self._images()]):
+            while any(self._removed(image["Id"]) for image in self._images()):
                 continue
             self.api.close()
 

@@ -1,7 +1,6 @@
 """Read .env: one NAME=value a line, comments, quotes; nothing in it is ever executed or expanded.
 
-Values mean what they mean to python-dotenv, with which dvc-runner reads the same file; but a line that
-makes no sense is an error here, where python-dotenv passes over it.
+Values mean what they mean to python-dotenv, with which dvc-runner reads the same file.
 """
 
 import os

@@ -133,6 +133,11 @@ class Stage:
     container: Container | None
 
 
+def file_name(address: str) -> str:
+    """Give a stage's address as a file or folder may be called."""
+    return address.replace("/", "-").replace(":", "-")
+
+
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Environment:
     """What a stage's code runs in: an image, or a virtual environment.

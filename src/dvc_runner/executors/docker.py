@@ -9,6 +9,7 @@ for ``network: tracking``, the one server that the guard forwards to.
 import contextlib
 import inspect
 import re
+import threading
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -41,7 +42,6 @@ SIGKILLED = 137
 CORPSE_AGE_S = 60
 PIDS_LIMIT = 4096
 SHM_BYTES = 2**26
-INTERRUPTED_S = 0.001
 HOME = "/home/stage"
 CONTROL = "/run/dvc-runner"
 LINEAGE = f"{CONTROL}/lineage.json"
@@ -125,8 +125,8 @@ class DockerExecutor:
             try:
                 containers.lines(stage, on_line)
             except KeyboardInterrupt:
-                with containers.deadline(INTERRUPTED_S, end):
-                    containers.lines(stage, on_line)
+                threading.Thread(target=end, daemon=True).start()
+                containers.lines(stage, on_line)
                 raise
             code = containers.exit_code(stage)
         seconds = time.time() - began

@@ -66,7 +66,6 @@ def run(
     try:
         if timeout_s:
             timer.start()
-        threading.Thread(target=_reap, args=(process,), daemon=True).start()
         _lines(process, on_line)
         code = process.wait()
     except KeyboardInterrupt:
@@ -91,12 +90,13 @@ def run(
 def _lines(process: subprocess.Popen[bytes], on_line: Callable[[str], None]) -> None:
     """Hand over output until every holder of the pipe has gone; cut up over-long lines.
 
-    One that left the process group holds it for as long as it likes: it is waited for a moment only.
+    What a command left behind in its process group is ended with it; what left the group is waited for a moment only.
     """
     cut = Lines(on_line)
     until = None
     while process.stdout and (until is None or time.monotonic() < until):
         if until is None and process.poll() is not None:
+            _signal(process, signal.SIGKILL)
             until = time.monotonic() + LINGER_S
         if select.select([process.stdout], [], [], POLL_S)[0]:
             chunk = os.read(process.stdout.fileno(), CHUNK)
@@ -110,12 +110,6 @@ def _end_with_runner() -> None:
     """Have the kernel kill this process when the runner dies, where the kernel can: Linux."""
     if PRCTL is not None:
         PRCTL(PR_SET_PDEATHSIG, signal.SIGKILL)
-
-
-def _reap(process: subprocess.Popen[bytes]) -> None:
-    """End what a command left behind, so that nobody waits for its output."""
-    process.wait()
-    _signal(process, signal.SIGKILL)
 
 
 def _expire(process: subprocess.Popen[bytes], timed_out: threading.Event) -> None:

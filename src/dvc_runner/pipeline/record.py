@@ -8,7 +8,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Protocol, TextIO
 
-from dvc_runner.model import Reason, StageResult
+from dvc_runner.model import Reason, StageResult, file_name
 from dvc_runner.workspace.sandbox import FOLDER
 
 
@@ -68,8 +68,7 @@ class Record:
 
     def log_of(self, stage: str) -> str:
         """Give the path of a stage's log, relative to the project's root."""
-        name = stage.replace("/", "-").replace(":", "-")
-        return (self._folder / f"{name}.log").relative_to(self._root).as_posix()
+        return (self._folder / f"{file_name(stage)}.log").relative_to(self._root).as_posix()
 
     @contextlib.contextmanager
     def writing_log(self, stage: str) -> Iterator["StageLog"]:

@@ -11,7 +11,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path, PurePosixPath
 
 from dvc_runner.errors import ConfigurationError, StageError
-from dvc_runner.model import Bind, Out, Sandbox, Stage, User
+from dvc_runner.model import Bind, Out, Sandbox, Stage, User, file_name
 from dvc_runner.workspace.aside import aside, remove
 
 FOLDER = Path(".dvc/tmp/dvc-runner")
@@ -55,8 +55,7 @@ def opened(
     parent.mkdir(parents=True, exist_ok=True)
     _sweep(parent)
     deps = tuple(_bind(root, cache, path, stage.address) for path in _outermost(stage))
-    name = stage.address.replace("/", "-").replace(":", "-")
-    scratch = Path(tempfile.mkdtemp(prefix=f"{name}-", dir=parent))
+    scratch = Path(tempfile.mkdtemp(prefix=f"{file_name(stage.address)}-", dir=parent))
     sandbox = Sandbox(
         scratch=scratch,
         workspace=scratch / "workspace",

@@ -15,6 +15,7 @@ from typing import Any
 
 import pytest
 import yaml
+from tests.support.started import started
 
 ROOT = Path(__file__).parents[2]
 NO_ENGINE = "unix:///nonexistent/docker.sock"
@@ -55,25 +56,9 @@ class Clone:
         assert done.returncode == code, done.stdout
         return done.stdout
 
-    @contextlib.contextmanager
-    def started(self, command: list[str]) -> Iterator[subprocess.Popen[str]]:
-        """Start a command in a process group of its own, as a terminal does; kill it in the end."""
-        process = subprocess.Popen(
-            command,
-            cwd=self.folder,
-            env=self.env,
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
-            start_new_session=True,
-        )
-        try:
-            yield process
-        finally:
-            with contextlib.suppress(ProcessLookupError):
-                os.killpg(process.pid, signal.SIGKILL)
-            process.wait()
+    def started(self, command: list[str]) -> contextlib.AbstractContextManager["subprocess.Popen[str]"]:
+        """Start a command as a terminal does; kill what is left of it in the end."""
+        return started(command, self.folder, self.env)
 
     def outcomes(self, text: str) -> dict[str, str]:
         """Read the summary: each stage's outcome."""

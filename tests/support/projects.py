@@ -5,15 +5,15 @@ import dataclasses
 import json
 import os
 import shutil
-import signal
 import subprocess
 import sys
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import yaml
 from tests.support.people import SOMEBODY
+from tests.support.started import started
 from tests.support.trees import files
 
 BIN = Path(sys.executable).parent
@@ -142,24 +142,9 @@ class Project:
         done = subprocess.run(["git", *arguments], cwd=self.root, env=self.env, capture_output=True, check=True)
         return done.stdout.decode()
 
-    @contextlib.contextmanager
-    def started(self, program: str, *arguments: str) -> Iterator["subprocess.Popen[str]"]:
-        """Start dvc-runner or dvc as a terminal does, in a process group of its own; end it in the end."""
-        with subprocess.Popen(
-            [*self.prefix, str(BIN / program), *arguments],
-            cwd=self.root,
-            env=self.env,
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
-            start_new_session=True,
-        ) as process:
-            try:
-                yield process
-            finally:
-                if process.poll() is None:
-                    os.killpg(process.pid, signal.SIGKILL)
+    def started(self, program: str, *arguments: str) -> contextlib.AbstractContextManager["subprocess.Popen[str]"]:
+        """Start dvc-runner or dvc as a terminal does; kill what is left of it in the end."""
+        return started([*self.prefix, str(BIN / program), *arguments], self.root, self.env)
 
     def lock(self) -> dict[str, Any]:
         """Read the stages of dvc.lock."""

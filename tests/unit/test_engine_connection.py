@@ -1,16 +1,15 @@
 """Finding an engine, and choosing an executor by what is found."""
 
-import contextlib
 import gc
 import socket
 import tempfile
-import threading
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 from tests.support.cases import cases
 from tests.support.people import as_somebody
+from tests.support.servers import answering
 
 from dvc_runner.engine import client
 from dvc_runner.errors import EXIT_ENGINE, EXIT_USAGE, EngineError, EnginePermissionError, UsageError
@@ -26,28 +25,6 @@ def folder() -> Iterator[Path]:
     with tempfile.TemporaryDirectory() as name:
         Path(name).chmod(0o755)
         yield Path(name)
-
-
-@contextlib.contextmanager
-def answering(path: Path, answer: bytes) -> Iterator[None]:
-    """A server that says ``answer`` to whoever connects."""
-    with socket.socket(socket.AF_UNIX) as server:
-        server.bind(str(path))
-        server.listen()
-
-        def serve() -> None:
-            while True:
-                try:
-                    connection, _ = server.accept()
-                except OSError:
-                    return
-                with connection, contextlib.suppress(OSError):
-                    connection.recv(65536)
-                    connection.sendall(answer)
-
-        threading.Thread(target=serve, daemon=True).start()
-        yield
-        server.shutdown(socket.SHUT_RDWR)
 
 
 @cases(

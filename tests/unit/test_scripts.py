@@ -17,6 +17,7 @@ from threading import Thread
 import pytest
 from tests.support.cases import cases
 from tests.support.people import as_somebody
+from tests.support.servers import answering
 
 ROOT = Path(__file__).parents[2]
 sys.path.append(str(ROOT / "scripts"))
@@ -187,28 +188,6 @@ def test_no_uv_for_a_machine_that_nobody_knows() -> None:
 # --- the engine
 
 
-@contextmanager
-def listening(path: Path, answer: bytes) -> Iterator[None]:
-    """Answer every connection to a socket."""
-    with socket.socket(socket.AF_UNIX) as server:
-        server.bind(str(path))
-        server.listen()
-
-        def serve() -> None:
-            while True:
-                try:
-                    connection, _ = server.accept()
-                except OSError:
-                    return
-                with connection:
-                    connection.recv(1024)
-                    connection.sendall(answer)
-
-        Thread(target=serve, daemon=True).start()
-        yield
-        server.shutdown(socket.SHUT_RDWR)
-
-
 @pytest.fixture
 def docker_command(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A docker command that is there."""
@@ -220,7 +199,7 @@ def docker_command(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 @pytest.mark.usefixtures("docker_command")
 def test_an_engine_that_answers_is_found(tmp_path: Path) -> None:
     path = tmp_path / "d.sock"
-    with listening(path, b"HTTP/1.0 200 OK\r\n\r\nOK"):
+    with answering(path, b"HTTP/1.0 200 OK\r\n\r\nOK"):
         assert engine.find({"DOCKER_HOST": f"unix://{path}"}) == path
 
 
@@ -241,7 +220,7 @@ def test_no_engine_is_told(host: str, kind: type[engine.EngineError], told: str)
 @pytest.mark.usefixtures("docker_command")
 def test_a_socket_of_something_else_is_no_engine(tmp_path: Path) -> None:
     path = tmp_path / "d.sock"
-    with listening(path, b"HTTP/1.0 404 Not Found\r\n\r\n"), pytest.raises(engine.EngineError, match="is no container"):
+    with answering(path, b"HTTP/1.0 404 Not Found\r\n\r\n"), pytest.raises(engine.EngineError, match="is no container"):
         engine.find({"DOCKER_HOST": f"unix://{path}"})
 
 
@@ -321,7 +300,7 @@ def in_container(tmp_path: Path) -> Iterator[Callable[..., list[str]]]:
         printed = started([root / "scripts/in-container", *words], root, code=code, environment=environment)
         return record.read_text().splitlines() if record.exists() else printed.splitlines()
 
-    with listening(path, b"HTTP/1.0 200 OK\r\n\r\nOK"):
+    with answering(path, b"HTTP/1.0 200 OK\r\n\r\nOK"):
         yield act
 
 
@@ -390,7 +369,7 @@ def test_place(
         (root / ".git").write_text("gitdir: elsewhere")
     monkeypatch.setattr(run, "ROOT", root)
     path = tmp_path / "d.sock"
-    with listening(path, b"HTTP/1.0 200 OK\r\n\r\nOK"):
+    with answering(path, b"HTTP/1.0 200 OK\r\n\r\nOK"):
         found, why = run.place({"DOCKER_HOST": f"unix://{path}"} | settings, host=False)
     assert found == program
     assert why == reason or (reason is not None and why is not None and reason in why)

@@ -12,6 +12,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from tests.support.servers import serve
 
 from dvc_runner.engine import forwarder, guard_main
 
@@ -30,15 +31,7 @@ def echo() -> Iterator[int]:
                     connection.sendall(data)
                 connection.sendall(b"end")
 
-        def serve() -> None:
-            while True:
-                try:
-                    connection, _ = server.accept()
-                except OSError:
-                    return
-                threading.Thread(target=talk, args=(connection,), daemon=True).start()
-
-        threading.Thread(target=serve, daemon=True).start()
+        serve(server, talk)
         yield server.getsockname()[1]
         server.shutdown(socket.SHUT_RDWR)
 

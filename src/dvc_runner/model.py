@@ -4,6 +4,8 @@ from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
 
+ALL_GPUS = -1
+
 
 class Network(StrEnum):
     """What a stage reaches."""
@@ -79,16 +81,29 @@ class Build:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
+class Limits:
+    """What a stage may take, None for no limit; ``gpus`` is a number of them, or ``ALL_GPUS``."""
+
+    cpus: float | None = None
+    memory_bytes: int | None = None
+    shm_bytes: int = 2**26
+    gpus: int = 0
+    timeout_s: float | None = None
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
 class Container:
-    """``meta.container`` of a stage, checked; exactly one of ``build`` and ``image`` is set."""
+    """``meta.container`` of a stage, checked; exactly one of ``build`` and ``image`` is set.
+
+    ``retries`` is how often a failure that a repeat can mend is met with one.
+    """
 
     build: Build | None = None
     image: str | None = None
     network: Network = Network.NONE
     secrets: tuple[str, ...] = ()
-    cpus: float | None = None
-    memory_bytes: int | None = None
-    timeout_s: float | None = None
+    limits: Limits = Limits()
+    retries: int = 0
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -210,18 +225,31 @@ class ContainerSpec:
     user: User
     network: Network
     tracking: TrackingServer | None
-    cpus: float | None
-    memory_bytes: int | None
-    timeout_s: float | None
+    limits: Limits
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Usage:
+    """What a command took, as far as the system tells; ``how`` says how it was measured.
+
+    None is unknown, never zero.
+    """
+
+    how: str
+    peak_memory_bytes: int | None = None
+    cpu_s: float | None = None
+    read_bytes: int | None = None
+    written_bytes: int | None = None
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class ContainerExit:
-    """How a stage's command ended."""
+    """How a stage's command ended, and what it took."""
 
     code: int
     ending: Ending
     seconds: float
+    usage: Usage | None = None
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -234,6 +262,8 @@ class StageResult:
     seconds: float = 0.0
     image: str | None = None
     log: str | None = None
+    usage: Usage | None = None
+    undeclared_writes: tuple[str, ...] = ()
     error: str | None = None
     remedy: str | None = None
     exit_code: int = 0

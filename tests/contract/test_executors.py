@@ -14,7 +14,7 @@ from tests.support.ways import LIMIT_S, STAGE, Way, lay_out, once, with_mark
 
 from dvc_runner.errors import BuildError, EngineError
 from dvc_runner.executors.process import ProcessExecutor
-from dvc_runner.model import Ending, ParamsFile, Sandbox
+from dvc_runner.model import Ending, Limits, ParamsFile, Sandbox
 
 LINES = 20_000
 SHOWN_AT_ONCE = 8192
@@ -305,7 +305,7 @@ def test_a_child_that_left_the_group_does_not_hold_the_stage_up(way: Way) -> Non
 
 
 def test_a_timeout_ends_it(way: Way) -> None:
-    ran = way.python(f"import time; print('a', flush=True); time.sleep({LIMIT_S})", timeout_s=1)
+    ran = way.python(f"import time; print('a', flush=True); time.sleep({LIMIT_S})", limits=Limits(timeout_s=1))
     assert ran.ended.ending is Ending.TIMED_OUT
     assert 1 <= ran.ended.seconds < 5
     assert ran.lines in (["a"], [])
@@ -318,14 +318,14 @@ signal.signal(signal.SIGTERM, lambda *_: print('no', flush=True))
 for _ in range({LIMIT_S}):
     time.sleep(1)
 """
-    ran = way.python(code, timeout_s=1.5)
+    ran = way.python(code, limits=Limits(timeout_s=1.5))
     assert ran.ended.ending is Ending.TIMED_OUT
     assert ran.ended.seconds < 15
     assert ran.lines == ["no"]
 
 
 def test_a_timeout_is_no_end_to_what_is_quicker(way: Way) -> None:
-    ended = way.python("print('a')", timeout_s=LIMIT_S).ended
+    ended = way.python("print('a')", limits=Limits(timeout_s=LIMIT_S)).ended
     assert (ended.ending, ended.code) == (Ending.EXITED, 0)
 
 

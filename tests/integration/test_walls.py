@@ -18,7 +18,7 @@ from tests.support.ways import LIMIT_S, Way, once, tracking
 
 from dvc_runner.errors import EngineError
 from dvc_runner.executors import docker
-from dvc_runner.model import Ending, Environment, Network, Sandbox
+from dvc_runner.model import Ending, Environment, Limits, Network, Sandbox
 from dvc_runner.workspace import sandbox
 
 pytestmark = pytest.mark.engine
@@ -299,20 +299,20 @@ def test_limits_are_the_engines(lab: Way, containers: Engine) -> None:
         del scratch
         seen.update(containers.api.inspect_container(stage_of(containers)["Id"])["HostConfig"])
 
-    lab.python("print('begun', flush=True)", on_line=once("begun", look), cpus=0.5, memory_bytes=2**27)
+    lab.python("print('begun', flush=True)", on_line=once("begun", look), limits=Limits(cpus=0.5, memory_bytes=2**27))
     assert (seen["NanoCpus"], seen["Memory"], seen["MemorySwap"]) == (5 * 10**8, 2**27, 2**27)
     assert seen["PidsLimit"]
     assert not seen["Privileged"]
 
 
 def test_too_much_memory_is_told_apart(lab: Way) -> None:
-    ended = lab.python("x = bytearray(10**9)", memory_bytes=2**26).ended
+    ended = lab.python("x = bytearray(10**9)", limits=Limits(memory_bytes=2**26)).ended
     assert ended.ending is Ending.OUT_OF_MEMORY
 
 
 def test_a_child_that_takes_too_much_memory_is_the_stages_affair(lab: Way) -> None:
     code = "import subprocess, sys; print(subprocess.run([sys.executable, '-c', 'x = bytearray(10**9)']).returncode)"
-    ran = lab.python(code, memory_bytes=2**26)
+    ran = lab.python(code, limits=Limits(memory_bytes=2**26))
     assert ran.lines == ["-9"]
     assert (ran.ended.ending, ran.ended.code) == (Ending.EXITED, 0)
 

@@ -18,6 +18,7 @@ from dvc_runner.model import (
     ContainerSpec,
     Dep,
     Environment,
+    Limits,
     Network,
     Out,
     ParamsFile,
@@ -122,9 +123,7 @@ class Way:
             "user": user,
             "network": Network.NONE,
             "tracking": None,
-            "cpus": None,
-            "memory_bytes": None,
-            "timeout_s": LIMIT_S,
+            "limits": Limits(timeout_s=LIMIT_S),
         }
         return ContainerSpec(**{**found, **changed})
 

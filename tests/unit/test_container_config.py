@@ -7,7 +7,7 @@ import pytest
 from tests.support.cases import cases
 
 from dvc_runner.errors import EXIT_CONFIGURATION, ConfigurationError
-from dvc_runner.model import Build, Container, Network
+from dvc_runner.model import ALL_GPUS, Build, Container, Limits, Network
 from dvc_runner.workspace.container_config import parse
 
 IMAGE = "python:3.13-slim@sha256:" + "0" * 64
@@ -25,13 +25,22 @@ def of(**keys: Any) -> dict[str, Any]:
         "network tracking": (of(network="tracking"), Container(image=IMAGE, network=Network.TRACKING)),
         "network internet": (of(network="internet"), Container(image=IMAGE, network=Network.INTERNET)),
         "secrets": (of(secrets=["mlflow", "TOKEN"]), Container(image=IMAGE, secrets=("mlflow", "TOKEN"))),
-        "cpus": (of(cpus=2), Container(image=IMAGE, cpus=2.0)),
-        "cpus in part": (of(cpus="0.5"), Container(image=IMAGE, cpus=0.5)),
-        "memory": (of(memory="2GiB"), Container(image=IMAGE, memory_bytes=2 * 2**30)),
-        "memory in bytes": (of(memory=10**9), Container(image=IMAGE, memory_bytes=10**9)),
-        "timeout": (of(timeout="30min"), Container(image=IMAGE, timeout_s=1800)),
-        "timeout in seconds": (of(timeout=90), Container(image=IMAGE, timeout_s=90)),
-        "left empty": (of(cpus=None, memory=None, timeout=None), Container(image=IMAGE)),
+        "cpus": (of(cpus=2), Container(image=IMAGE, limits=Limits(cpus=2.0))),
+        "cpus in part": (of(cpus="0.5"), Container(image=IMAGE, limits=Limits(cpus=0.5))),
+        "memory": (of(memory="2GiB"), Container(image=IMAGE, limits=Limits(memory_bytes=2 * 2**30))),
+        "memory in bytes": (of(memory=10**9), Container(image=IMAGE, limits=Limits(memory_bytes=10**9))),
+        "timeout": (of(timeout="30min"), Container(image=IMAGE, limits=Limits(timeout_s=1800))),
+        "timeout in seconds": (of(timeout=90), Container(image=IMAGE, limits=Limits(timeout_s=90))),
+        "shm": (of(shm="1GiB"), Container(image=IMAGE, limits=Limits(shm_bytes=2**30))),
+        "shm as everywhere": (of(), Container(image=IMAGE, limits=Limits(shm_bytes=64 * 2**20))),
+        "gpus, a number": (of(gpus=2), Container(image=IMAGE, limits=Limits(gpus=2))),
+        "gpus, all": (of(gpus="all"), Container(image=IMAGE, limits=Limits(gpus=ALL_GPUS))),
+        "retries": (of(retries=3), Container(image=IMAGE, retries=3)),
+        "retries, none": (of(retries=0), Container(image=IMAGE)),
+        "left empty": (
+            of(cpus=None, memory=None, shm=None, gpus=None, timeout=None, retries=None),
+            Container(image=IMAGE),
+        ),
         "build, a folder": (
             {"build": "stages/train"},
             Container(build=Build(context="stages/train", dockerfile="stages/train/Dockerfile")),
@@ -109,6 +118,14 @@ def test_paths_are_relative_to_the_working_folder(wdir: str, build: str, context
         "memory negative": (of(memory=-5), "'-5'"),
         "timeout a word": (of(timeout="soon"), "'soon'"),
         "timeout zero": (of(timeout=0), "'0'"),
+        "shm zero": (of(shm=0), "'0'"),
+        "gpus a word": (of(gpus="some"), "'some'"),
+        "gpus negative": (of(gpus=-1), "-1"),
+        "gpus in part": (of(gpus=0.5), "0.5"),
+        "retries negative": (of(retries=-1), "-1"),
+        "retries in part": (of(retries=1.5), "1.5"),
+        "retries true": (of(retries=True), "True"),
+        "retries a text": (of(retries="3"), "'3'"),
     },
 )
 def test_refused_with_stage_and_value(raw: object, seen: str) -> None:

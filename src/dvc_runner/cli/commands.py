@@ -62,7 +62,9 @@ def execute(argv: list[str], executor_name: str | None) -> int:
         executor = _executor(project.root, settings, executor_name, err)
         with executor.opened():
             around = _around(project, settings, executor)
-            run_stage(stage, around, out, err, confirm=lambda: project.confirm_deps(address))
+            performed = run_stage(stage, around, out, err, confirm=lambda: project.confirm_deps(address))
+            if performed.error:
+                raise performed.error
     return 0
 
 

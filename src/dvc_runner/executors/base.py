@@ -30,7 +30,7 @@ class Executor(Protocol):
           1. start it exactly as ``spec`` says, or raise ``EngineError``;
           2. hand over each output line as it arrives, without its newline;
           3. leave nothing running, also on ``KeyboardInterrupt``;
-          4. end it after ``spec.timeout_s`` with ``Ending.TIMED_OUT``;
+          4. end it after ``spec.limits.timeout_s`` with ``Ending.TIMED_OUT``;
           5. call what vanished ``VANISHED``, never a success.
         """
         ...

@@ -7,14 +7,12 @@ for ``network: tracking``, the one server that the guard forwards to.
 """
 
 import contextlib
-import inspect
 import re
 import threading
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any, ClassVar
-from urllib.parse import urlsplit
+from typing import ClassVar
 
 import docker
 
@@ -22,11 +20,11 @@ from dvc_runner.engine import (
     client,
     containers,
     forwarder,
-    guard_main,
     host_paths,
     images,
 )
 from dvc_runner.errors import EngineError
+from dvc_runner.executors import docker_bodies as bodies
 from dvc_runner.model import (
     ContainerExit,
     ContainerSpec,
@@ -34,19 +32,10 @@ from dvc_runner.model import (
     Environment,
     Network,
     Stage,
-    TrackingServer,
 )
 
-GUARD_UID = 65533
 SIGKILLED = 137
 CORPSE_AGE_S = 60
-PIDS_LIMIT = 4096
-SHM_BYTES = 2**26
-HOME = "/home/stage"
-CONTROL = "/run/dvc-runner"
-LINEAGE = f"{CONTROL}/lineage.json"
-WORKSPACE = "/workspace"
-_IN_FIGURES = re.compile(r"[0-9.]+|.*:.*")
 
 
 class DockerExecutor:
@@ -97,13 +86,16 @@ class DockerExecutor:
         """Start a guard and the stage beside it; wait for the stage's end."""
         if self._paths is None:
             self._paths = host_paths.find(self._engine, self._root, self._guard_image)
+        on_host = self._paths.translate
         tracking = spec.tracking if spec.network is Network.TRACKING else None
         with contextlib.ExitStack() as stack:
             if tracking:
                 stack.enter_context(forwarder.listening(spec.sandbox.control, tracking.host, tracking.port))
-            guard = stack.enter_context(containers.created(self._engine, self._guard_body(spec), stdin=True))
+            guard = stack.enter_context(
+                containers.created(self._engine, bodies.guard(spec, self._guard_image, on_host), stdin=True)
+            )
             containers.start(self._engine, guard.id)
-            stage = stack.enter_context(containers.created(self._engine, self._stage_body(spec, guard.id)))
+            stage = stack.enter_context(containers.created(self._engine, bodies.stage(spec, guard.id, on_host)))
             containers.await_output(guard)
             began = time.time()
             containers.start(self._engine, stage.id)
@@ -121,7 +113,7 @@ class DockerExecutor:
             time.sleep(containers.STOP_S)
             containers.stop(self._engine, stage.id, signal="SIGKILL")
 
-        with containers.deadline(spec.timeout_s, end) as timed_out:
+        with containers.deadline(spec.limits.timeout_s, end) as timed_out:
             try:
                 containers.lines(stage, on_line)
             except KeyboardInterrupt:
@@ -140,91 +132,6 @@ class DockerExecutor:
             ending = Ending.KILLED if code == SIGKILLED else Ending.EXITED
         return ContainerExit(code=code if code is not None else -1, ending=ending, seconds=seconds)
 
-    def _guard_body(self, spec: ContainerSpec) -> dict[str, Any]:
-        tracking = spec.tracking if spec.network is Network.TRACKING else None
-        host: dict[str, Any] = {
-            **_locked_down(),
-            "NetworkMode": "bridge" if spec.network is Network.INTERNET else "none",
-            "Mounts": [self._mount(spec.sandbox.control, CONTROL)],
-        }
-        command = ["python3", "-I", "-S", "-c", inspect.getsource(guard_main)]
-        if tracking:
-            command.append(str(tracking.port))
-            if not _IN_FIGURES.fullmatch(tracking.host):
-                host["ExtraHosts"] = [f"{tracking.host}:127.0.0.1"]
-            host["Sysctls"] = {"net.ipv4.ip_unprivileged_port_start": "0"}
-        return {
-            "Image": self._guard_image,
-            "Entrypoint": [],
-            "Cmd": command,
-            "User": f"{GUARD_UID}:{GUARD_UID}",
-            "OpenStdin": True,
-            "StdinOnce": True,
-            "AttachStdin": True,
-            "AttachStdout": True,
-            "AttachStderr": True,
-            "StopSignal": "SIGKILL",
-            "Labels": {f"{images.LABEL}.guard-of": spec.stage},
-            "HostConfig": host,
-        }
-
-    def _stage_body(self, spec: ContainerSpec, guard: str) -> dict[str, Any]:
-        sandbox = spec.sandbox
-        mounts = [
-            self._mount(sandbox.workspace, WORKSPACE, read_only=False),
-            self._mount(sandbox.home, HOME, read_only=False),
-            self._mount(sandbox.etc / "passwd", "/etc/passwd"),
-            self._mount(sandbox.etc / "group", "/etc/group"),
-            self._mount(sandbox.lineage, LINEAGE),
-            *(self._mount(dep.source, f"{WORKSPACE}/{dep.target}") for dep in sandbox.deps),
-        ]
-        host: dict[str, Any] = {
-            **_locked_down(),
-            "NetworkMode": f"container:{guard}",
-            "PidMode": f"container:{guard}",
-            "Mounts": mounts,
-            "Tmpfs": {
-                "/tmp": f"rw,exec,nosuid,nodev,mode=700,uid={spec.user.uid},gid={spec.user.gid}"  # noqa: S108 - the container's own
-            },
-            "PidsLimit": PIDS_LIMIT,
-            "ShmSize": SHM_BYTES,
-        }
-        if spec.cpus:
-            host["NanoCpus"] = int(spec.cpus * 10**9)
-        if spec.memory_bytes:
-            host["Memory"] = host["MemorySwap"] = spec.memory_bytes
-        env = {
-            **{name: _as_inside(value, spec.tracking) for name, value in spec.env},
-            "HOME": HOME,
-            "USER": "stage",
-            "DVC_ROOT": WORKSPACE,
-            "LINEAGE_FILE": LINEAGE,
-        }
-        return {
-            "Image": spec.environment.id or spec.environment.reference,
-            "Entrypoint": [],
-            "Cmd": list(spec.argv),
-            "Env": [f"{name}={value}" for name, value in env.items()],
-            "WorkingDir": f"{WORKSPACE}/{spec.wdir}".removesuffix("/."),
-            "User": f"{spec.user.uid}:{spec.user.gid}",
-            "AttachStdout": True,
-            "AttachStderr": True,
-            "Labels": {f"{images.LABEL}.stage": spec.stage},
-            "HostConfig": host,
-        }
-
-    def _mount(self, source: Path, target: str, *, read_only: bool = True) -> dict[str, Any]:
-        if self._paths is None:
-            raise EngineError("the executor is not open", remedy="report this as a bug")
-        return {
-            "Type": "bind",
-            "Source": self._paths.translate(source),
-            "Target": target,
-            "ReadOnly": read_only,
-            # Before engine 25 a mount below a read-only one stays writable.
-            "BindOptions": {"NonRecursive": True},
-        }
-
 
 def connect(root: Path, host: str | None, *, guard_image: str, base_image: str | None) -> DockerExecutor:
     """Connect to the engine at ``host`` for the project at ``root``.
@@ -239,25 +146,3 @@ def _repository(address: str) -> str:
     """Give a stage's name in the few characters that an image's may have."""
     name = address.rpartition(":")[2].split("@")[0].lower()
     return "-".join(re.findall("[a-z0-9]+", name)) or "stage"
-
-
-def _as_inside(value: str, tracking: TrackingServer | None) -> str:
-    """Give a variable as a stage needs it: the one address that it reaches is its own loopback's.
-
-    A name is led there by the hosts file; an address in figures can only be replaced.
-    """
-    if tracking is None or value != tracking.uri or not _IN_FIGURES.fullmatch(tracking.host):
-        return value
-    parts = urlsplit(value)
-    credentials, at, _ = parts.netloc.rpartition("@")
-    return parts._replace(netloc=f"{credentials}{at}127.0.0.1:{tracking.port}").geturl()
-
-
-def _locked_down() -> dict[str, Any]:
-    return {
-        "AutoRemove": True,
-        "CapDrop": ["ALL"],
-        "SecurityOpt": ["no-new-privileges"],
-        "ReadonlyRootfs": True,
-        "LogConfig": {"Type": "none"},
-    }

@@ -53,7 +53,7 @@ class ProcessExecutor:
             on_line,
             cwd=spec.sandbox.workspace / spec.wdir,
             env=_environment(spec, temporary),
-            timeout_s=spec.timeout_s,
+            timeout_s=spec.limits.timeout_s,
         )
 
 

@@ -1,6 +1,7 @@
 """The record of a run: JSON lines on disk, a log file per stage, and whoever else listens."""
 
 import contextlib
+import dataclasses
 import datetime as dt
 import json
 import secrets
@@ -57,6 +58,10 @@ class Record:
             "image": result.image,
             "log": result.log,
         }
+        if result.usage:
+            values["usage"] = dataclasses.asdict(result.usage)
+        if result.undeclared_writes:
+            values["undeclared_writes"] = list(result.undeclared_writes)
         if result.error:
             values |= {"error": result.error, "remedy": result.remedy}
         self._emit("stage_end", values)

@@ -96,34 +96,45 @@ class Run:
                     self._project.reproduce_as_dvc(address)
                 else:
                     result = replace(result, log=self._record.log_of(address))
-                    result = replace(result, image=self._execute(address))
+                    result = self._execute(address, result)
         except KeyboardInterrupt:
             self.interrupted = True
             result = replace(result, outcome=Outcome.CANCELLED)
         except (DvcRunnerError, OSError) as caught:
-            error = of_os_error(caught) if isinstance(caught, OSError) else caught
-            result = replace(
-                result,
-                outcome=Outcome.FAILED,
-                error=str(error),
-                remedy=error.remedy,
-                exit_code=error.exit_code,
-            )
+            result = _failed(result, of_os_error(caught) if isinstance(caught, OSError) else caught)
         return replace(result, seconds=time.monotonic() - began)
 
-    def _execute(self, address: str) -> str:
-        """Run a stage of ours; give the name of what it ran in."""
+    def _execute(self, address: str, result: StageResult) -> StageResult:
+        """Run a stage of ours."""
         stage = self._project.hash_deps(address)
         with self._record.writing_log(address) as log, self._project.unlocked():
-            environment = run_stage(
+            performed = run_stage(
                 stage,
                 self._around,
                 log.line,
                 log.preparation,
                 confirm=lambda: self._project.confirm_deps(address),
             )
+        result = replace(
+            result,
+            image=performed.environment.reference,
+            usage=performed.ended.usage,
+            undeclared_writes=performed.undeclared_writes,
+        )
+        if performed.error:
+            return _failed(result, performed.error)
         self._project.commit(address)
-        return environment.reference
+        return result
+
+
+def _failed(result: StageResult, error: DvcRunnerError) -> StageResult:
+    return replace(
+        result,
+        outcome=Outcome.FAILED,
+        error=str(error),
+        remedy=error.remedy,
+        exit_code=error.exit_code,
+    )
 
 
 def _not_run(address: str, because_of: str, outcome: Outcome) -> StageResult:

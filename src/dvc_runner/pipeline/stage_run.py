@@ -1,13 +1,14 @@
 """One stage from its definition to its outs: prepare, execute, collect."""
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from urllib.parse import urlsplit
 
-from dvc_runner.errors import ConfigurationError, StageError
+from dvc_runner.errors import ConfigurationError, DvcRunnerError, StageError
 from dvc_runner.executors.base import Executor
 from dvc_runner.model import (
+    Container,
     ContainerExit,
     ContainerSpec,
     Ending,
@@ -48,6 +49,16 @@ class Surroundings:
     experiment: tuple[tuple[str, str], ...] = ()
 
 
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Performed:
+    """What came of a stage's command: ``error`` says how it failed, None if it did not."""
+
+    environment: Environment
+    ended: ContainerExit
+    undeclared_writes: tuple[str, ...] = ()
+    error: DvcRunnerError | None = None
+
+
 def run_stage(
     stage: Stage,
     around: Surroundings,
@@ -55,8 +66,8 @@ def run_stage(
     on_preparation: Callable[[str], None],
     *,
     confirm: Callable[[], None],
-) -> Environment:
-    """Run a stage and bring its outs into the project; say what it ran in.
+) -> Performed:
+    """Run a stage, again if that may mend its failure, and bring its outs into the project.
 
     Args:
         stage: The stage, its deps hashed.
@@ -66,63 +77,90 @@ def run_stage(
         confirm: Raises if the stage's outs are not to be taken, once its command has ended well.
 
     Raises:
-        StageError: The command failed, or an out is missing.
+        ConfigurationError: It cannot be run as dvc.yaml has it.
         EngineError: It could not be started.
     """
     check(stage)
-    contents = secrets.files(stage, around.settings)
-    tracking = _tracking_server(stage, around.settings)
-    names = stage.container.secrets if stage.container else ()
-    hidden = secrets.values(around.settings, names)
+    container = stage.container or Container()
+    attempt = _Attempt(
+        stage=stage,
+        container=container,
+        around=around,
+        contents=secrets.files(stage, around.settings),
+        tracking=_tracking_server(stage, around.settings),
+        confirm=confirm,
+    )
+    hidden = secrets.values(around.settings, container.secrets)
     masked = Mask(hidden, on_line)
     environment = around.executor.prepare(stage, Mask(hidden, on_preparation))
-    links = around.executor.links_deps
-    user = sandbox.current_user() if links else sandbox.stage_user(around.root)
-    with sandbox.opened((around.root, around.cache), stage, user=user, secrets=contents, links=links) as scratch:
-        text = lineage.text(
-            stage,
-            revision=around.revision,
+    performed = attempt.make(environment, masked)
+    for left in reversed(range(container.retries)):
+        if not _mended_by_a_repeat(performed.ended):
+            break
+        masked(f"warning: {performed.error}; trying again, {left} more to come")
+        performed = attempt.make(environment, masked)
+    for path in performed.undeclared_writes:
+        masked(f"warning: {stage.address} wrote {path}, which is none of its outs: dropped")
+    return performed
+
+
+def _mended_by_a_repeat(ended: ContainerExit) -> bool:
+    """Say whether the same command may end otherwise: not with the same memory, nor if it ended well."""
+    return ended.code != 0 and ended.ending is not Ending.OUT_OF_MEMORY
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class _Attempt:
+    """A stage's command, ready to be tried as often as need be, each time in a scratch folder of its own."""
+
+    stage: Stage
+    container: Container
+    around: Surroundings
+    contents: Mapping[str, str]
+    tracking: TrackingServer | None
+    confirm: Callable[[], None]
+
+    def make(self, environment: Environment, on_line: Callable[[str], None]) -> Performed:
+        """Run the command once; collect its outs if it ended well."""
+        stage, around = self.stage, self.around
+        links = around.executor.links_deps
+        user = sandbox.current_user() if links else sandbox.stage_user(around.root)
+        project = (around.root, around.cache)
+        with sandbox.opened(project, stage, user=user, secrets=self.contents, links=links) as scratch:
+            text = lineage.text(
+                stage,
+                revision=around.revision,
+                environment=environment,
+                executor=around.executor.name,
+            )
+            sandbox.write_lineage(scratch, text)
+            ended = around.executor.execute(self._spec(scratch, environment, user), on_line)
+            performed = Performed(environment=environment, ended=ended, error=_failure(stage, ended))
+            if performed.error:
+                return performed
+            try:
+                self.confirm()
+                return replace(performed, undeclared_writes=sandbox.collect(around.root, stage, scratch))
+            except DvcRunnerError as error:
+                return replace(performed, error=error)
+
+    def _spec(self, scratch: Sandbox, environment: Environment, user: User) -> ContainerSpec:
+        env = {"DVC_STAGE": self.stage.address, **dict(self.around.experiment)}
+        if self.tracking:
+            env |= {TRACKING_URI: self.tracking.uri, **TRACKING_PATIENCE}
+        return ContainerSpec(
+            stage=self.stage.address,
+            argv=self.stage.argv or (),
+            wdir=self.stage.wdir,
             environment=environment,
-            executor=around.executor.name,
+            sandbox=scratch,
+            env=tuple(sorted(env.items())),
+            python_path=self.container.build.folders if self.container.build else (),
+            user=user,
+            network=self.container.network,
+            tracking=self.tracking,
+            limits=self.container.limits,
         )
-        sandbox.write_lineage(scratch, text)
-        spec = _spec(stage, around, scratch, environment=environment, user=user, tracking=tracking)
-        ended = around.executor.execute(spec, masked)
-        _raise_for(stage, ended)
-        confirm()
-        for path in sandbox.collect(around.root, stage, scratch):
-            masked(f"warning: {stage.address} wrote {path}, which is none of its outs: dropped")
-    return environment
-
-
-def _spec(
-    stage: Stage,
-    around: Surroundings,
-    scratch: Sandbox,
-    *,
-    environment: Environment,
-    user: User,
-    tracking: TrackingServer | None,
-) -> ContainerSpec:
-    container = stage.container
-    env = {"DVC_STAGE": stage.address, **dict(around.experiment)}
-    if tracking:
-        env |= {TRACKING_URI: tracking.uri, **TRACKING_PATIENCE}
-    return ContainerSpec(
-        stage=stage.address,
-        argv=stage.argv or (),
-        wdir=stage.wdir,
-        environment=environment,
-        sandbox=scratch,
-        env=tuple(sorted(env.items())),
-        python_path=container.build.folders if container and container.build else (),
-        user=user,
-        network=container.network if container else Network.NONE,
-        tracking=tracking,
-        cpus=container.cpus if container else None,
-        memory_bytes=container.memory_bytes if container else None,
-        timeout_s=container.timeout_s if container else None,
-    )
 
 
 def _tracking_server(stage: Stage, settings: Mapping[str, str]) -> TrackingServer | None:
@@ -142,9 +180,10 @@ def _tracking_server(stage: Stage, settings: Mapping[str, str]) -> TrackingServe
     return TrackingServer(uri=uri, host=parts.hostname, port=port)
 
 
-def _raise_for(stage: Stage, ended: ContainerExit) -> None:
+def _failure(stage: Stage, ended: ContainerExit) -> StageError | None:
+    """Say how a command failed, and the way out; None if it did not."""
     seconds = f"{ended.seconds:.0f} s"
-    limit = stage.container.memory_bytes if stage.container else None
+    limit = stage.container.limits.memory_bytes if stage.container else None
     told = {
         Ending.TIMED_OUT: (
             f"took longer than its timeout and was ended after {seconds}",
@@ -165,6 +204,7 @@ def _raise_for(stage: Stage, ended: ContainerExit) -> None:
     }
     if ended.ending in told:
         message, remedy = told[ended.ending]
-        raise StageError(f"{stage.address} {message}", remedy=remedy)
+        return StageError(f"{stage.address} {message}", remedy=remedy)
     if ended.code:
-        raise StageError(f"{stage.address} ended with exit code {ended.code}", remedy="its own words say why")
+        return StageError(f"{stage.address} ended with exit code {ended.code}", remedy="its own words say why")
+    return None

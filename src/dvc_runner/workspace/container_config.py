@@ -4,15 +4,15 @@ import difflib
 import math
 import posixpath
 from collections.abc import Callable, Mapping
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from dvc_runner.errors import ConfigurationError
-from dvc_runner.model import Build, Container, Network
+from dvc_runner.model import ALL_GPUS, Build, Container, Limits, Network
 from dvc_runner.workspace.quantities import size_bytes, time_s
 
 T = TypeVar("T")
 
-KEYS = ("build", "image", "network", "secrets", "cpus", "memory", "timeout")
+KEYS = ("build", "image", "network", "secrets", "cpus", "memory", "shm", "gpus", "timeout", "retries")
 BUILD_KEYS = ("context", "dockerfile", "include", "args")
 
 
@@ -36,10 +36,20 @@ def parse(stage: str, wdir: str, raw: object) -> Container:
         image=_image(values["image"], where) if "image" in values else None,
         network=_read(where, "network", values.get("network", "none"), _network),
         secrets=_read(where, "secrets", values.get("secrets", []), _names),
-        cpus=_optional(where, "cpus", values, _positive),
-        memory_bytes=_optional(where, "memory", values, lambda value: size_bytes(str(value))),
-        timeout_s=_optional(where, "timeout", values, lambda value: time_s(str(value))),
+        limits=_limits(values, where),
+        retries=_optional(where, "retries", values, _count) or 0,
     )
+
+
+def _limits(values: Mapping[str, object], where: str) -> Limits:
+    given: dict[str, Any] = {
+        "cpus": _optional(where, "cpus", values, _positive),
+        "memory_bytes": _optional(where, "memory", values, lambda value: size_bytes(str(value))),
+        "shm_bytes": _optional(where, "shm", values, lambda value: size_bytes(str(value))),
+        "gpus": _optional(where, "gpus", values, _gpus),
+        "timeout_s": _optional(where, "timeout", values, lambda value: time_s(str(value))),
+    }
+    return Limits(**{name: value for name, value in given.items() if value is not None})
 
 
 def _build(raw: object, where: str, wdir: str) -> Build:
@@ -133,3 +143,14 @@ def _positive(raw: object) -> float:
         message = f"{raw!r} is not a number above zero"
         raise ValueError(message)
     return value
+
+
+def _count(raw: object) -> int:
+    if isinstance(raw, int) and not isinstance(raw, bool) and raw >= 0:
+        return raw
+    message = f"{raw!r} is not a whole number, zero or more"
+    raise ValueError(message)
+
+
+def _gpus(raw: object) -> int:
+    return ALL_GPUS if raw == "all" else _count(raw)

@@ -1,0 +1,147 @@
+"""What the engine is asked for: the settings of a stage's container, and of the guard beside it.
+
+Pure: a spec and a translation of paths in, the body of the API's create call out.
+"""
+
+import inspect
+import re
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+from dvc_runner.engine import guard_main, images
+from dvc_runner.model import ContainerSpec, Network, TrackingServer
+
+GUARD_UID = 65533
+PIDS_LIMIT = 4096
+HOME = "/home/stage"
+CONTROL = "/run/dvc-runner"
+LINEAGE = f"{CONTROL}/lineage.json"
+WORKSPACE = "/workspace"
+_IN_FIGURES = re.compile(r"[0-9.]+|.*:.*")
+
+
+def guard(spec: ContainerSpec, image: str, on_host: Callable[[Path], str]) -> dict[str, Any]:
+    """Give the guard's settings.
+
+    Args:
+        spec: The stage it stands beside.
+        image: One with a python3.
+        on_host: Gives a path as the engine's host has it.
+    """
+    tracking = spec.tracking if spec.network is Network.TRACKING else None
+    host: dict[str, Any] = {
+        **_locked_down(),
+        "NetworkMode": "bridge" if spec.network is Network.INTERNET else "none",
+        "Mounts": [_mount(on_host(spec.sandbox.control), CONTROL)],
+    }
+    command = ["python3", "-I", "-S", "-c", inspect.getsource(guard_main)]
+    if tracking:
+        command.append(str(tracking.port))
+        if not _IN_FIGURES.fullmatch(tracking.host):
+            host["ExtraHosts"] = [f"{tracking.host}:127.0.0.1"]
+        host["Sysctls"] = {"net.ipv4.ip_unprivileged_port_start": "0"}
+    return {
+        "Image": image,
+        "Entrypoint": [],
+        "Cmd": command,
+        "User": f"{GUARD_UID}:{GUARD_UID}",
+        "OpenStdin": True,
+        "StdinOnce": True,
+        "AttachStdin": True,
+        "AttachStdout": True,
+        "AttachStderr": True,
+        "StopSignal": "SIGKILL",
+        "Labels": {f"{images.LABEL}.guard-of": spec.stage},
+        "HostConfig": host,
+    }
+
+
+def stage(spec: ContainerSpec, guard_id: str, on_host: Callable[[Path], str]) -> dict[str, Any]:
+    """Give the stage's settings, in the namespaces of the guard ``guard_id``."""
+    sandbox = spec.sandbox
+    mounts = [
+        _mount(on_host(sandbox.workspace), WORKSPACE, read_only=False),
+        _mount(on_host(sandbox.home), HOME, read_only=False),
+        _mount(on_host(sandbox.etc / "passwd"), "/etc/passwd"),
+        _mount(on_host(sandbox.etc / "group"), "/etc/group"),
+        _mount(on_host(sandbox.lineage), LINEAGE),
+        *(_mount(on_host(dep.source), f"{WORKSPACE}/{dep.target}") for dep in sandbox.deps),
+    ]
+    host: dict[str, Any] = {
+        **_locked_down(),
+        "NetworkMode": f"container:{guard_id}",
+        "PidMode": f"container:{guard_id}",
+        "Mounts": mounts,
+        "Tmpfs": {
+            "/tmp": f"rw,exec,nosuid,nodev,mode=700,uid={spec.user.uid},gid={spec.user.gid}"  # noqa: S108 - the container's own
+        },
+        "PidsLimit": PIDS_LIMIT,
+        "ShmSize": spec.limits.shm_bytes,
+        **_limits(spec),
+    }
+    env = {
+        **{name: _as_inside(value, spec.tracking) for name, value in spec.env},
+        "HOME": HOME,
+        "USER": "stage",
+        "DVC_ROOT": WORKSPACE,
+        "LINEAGE_FILE": LINEAGE,
+    }
+    return {
+        "Image": spec.environment.id or spec.environment.reference,
+        "Entrypoint": [],
+        "Cmd": list(spec.argv),
+        "Env": [f"{name}={value}" for name, value in env.items()],
+        "WorkingDir": f"{WORKSPACE}/{spec.wdir}".removesuffix("/."),
+        "User": f"{spec.user.uid}:{spec.user.gid}",
+        "AttachStdout": True,
+        "AttachStderr": True,
+        "Labels": {f"{images.LABEL}.stage": spec.stage},
+        "HostConfig": host,
+    }
+
+
+def _limits(spec: ContainerSpec) -> dict[str, Any]:
+    limits = spec.limits
+    found: dict[str, Any] = {}
+    if limits.cpus:
+        found["NanoCpus"] = int(limits.cpus * 10**9)
+    if limits.memory_bytes:
+        found["Memory"] = found["MemorySwap"] = limits.memory_bytes
+    if limits.gpus:
+        found["DeviceRequests"] = [{"Driver": "", "Count": limits.gpus, "Capabilities": [["gpu"]]}]
+    return found
+
+
+def _mount(source: str, target: str, *, read_only: bool = True) -> dict[str, Any]:
+    return {
+        "Type": "bind",
+        "Source": source,
+        "Target": target,
+        "ReadOnly": read_only,
+        # Before engine 25 a mount below a read-only one stays writable.
+        "BindOptions": {"NonRecursive": True},
+    }
+
+
+def _as_inside(value: str, tracking: TrackingServer | None) -> str:
+    """Give a variable as a stage needs it: the one address that it reaches is its own loopback's.
+
+    A name is led there by the hosts file; an address in figures can only be replaced.
+    """
+    if tracking is None or value != tracking.uri or not _IN_FIGURES.fullmatch(tracking.host):
+        return value
+    parts = urlsplit(value)
+    credentials, at, _ = parts.netloc.rpartition("@")
+    return parts._replace(netloc=f"{credentials}{at}127.0.0.1:{tracking.port}").geturl()
+
+
+def _locked_down() -> dict[str, Any]:
+    return {
+        "AutoRemove": True,
+        "CapDrop": ["ALL"],
+        "SecurityOpt": ["no-new-privileges"],
+        "ReadonlyRootfs": True,
+        "LogConfig": {"Type": "none"},
+    }

@@ -1,0 +1,92 @@
+"""Which failures are met with another try."""
+
+from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
+from pathlib import Path
+from typing import ClassVar
+
+from tests.support.cases import cases
+
+from dvc_runner.executors.base import Executor
+from dvc_runner.model import Build, Container, ContainerExit, ContainerSpec, Dep, Ending, Environment, Out, Stage
+from dvc_runner.pipeline.stage_run import Performed, Surroundings, run_stage
+
+
+class Scripted:
+    """An executor whose commands end as told, one after the other; the last ending is for good."""
+
+    name: ClassVar[str] = "scripted"
+    links_deps: ClassVar[bool] = False
+
+    def __init__(self, endings: list[tuple[Ending, int]], *, writes: bool = True) -> None:
+        self.endings = endings
+        self.writes = writes
+        self.scratches: list[Path] = []
+
+    def prepare(self, stage: Stage, on_line: Callable[[str], None]) -> Environment:
+        del stage, on_line
+        return Environment(reference="none", key="none")
+
+    def execute(self, spec: ContainerSpec, on_line: Callable[[str], None]) -> ContainerExit:
+        del on_line
+        if self.writes:
+            (spec.sandbox.workspace / "out.txt").write_text(str(len(self.scratches)))
+        self.scratches.append(spec.sandbox.scratch)
+        ending, code = self.endings.pop(0) if len(self.endings) > 1 else self.endings[0]
+        return ContainerExit(code=code, ending=ending, seconds=1)
+
+    def opened(self) -> AbstractContextManager[Executor]:
+        return nullcontext(self)
+
+
+def perform(root: Path, executor: Scripted, *, retries: int) -> tuple[Performed, list[str]]:
+    (root / "code").mkdir()
+    (root / "code/Dockerfile").touch()
+    stage = Stage(
+        address="one",
+        wdir=".",
+        cmd="",
+        argv=("true",),
+        deps=(Dep(path="code"),),
+        outs=(Out(path="out.txt"),),
+        params=(),
+        container=Container(build=Build(context="code", dockerfile="code/Dockerfile"), retries=retries),
+    )
+    around = Surroundings(root=root, cache=root, executor=executor, settings={}, revision=(None, None, None))
+    said: list[str] = []
+    return run_stage(stage, around, said.append, said.append, confirm=lambda: None), said
+
+
+FAILED = (Ending.EXITED, 1)
+WELL = (Ending.EXITED, 0)
+
+
+@cases(
+    "endings, retries, tries, well",
+    {
+        "well at once": ([WELL], 2, 1, True),
+        "well the second time": ([FAILED, WELL], 2, 2, True),
+        "well the last time": ([FAILED, FAILED, WELL], 2, 3, True),
+        "never well": ([FAILED], 2, 3, False),
+        "none by default": ([FAILED], 0, 1, False),
+        "killed, then well": ([(Ending.KILLED, 137), WELL], 1, 2, True),
+        "vanished, then well": ([(Ending.VANISHED, -1), WELL], 1, 2, True),
+        "timed out, then well": ([(Ending.TIMED_OUT, 143), WELL], 1, 2, True),
+        "out of memory stays so": ([(Ending.OUT_OF_MEMORY, 137), WELL], 2, 1, False),
+    },
+)
+def test_tries(endings: list[tuple[Ending, int]], retries: int, tries: int, well: bool, tmp_path: Path) -> None:  # noqa: FBT001
+    executor = Scripted(list(endings))
+    performed, said = perform(tmp_path, executor, retries=retries)
+    assert len(set(executor.scratches)) == len(executor.scratches) == tries
+    assert (performed.error is None) == well
+    assert (tmp_path / "out.txt").exists() == well
+    assert not well or (tmp_path / "out.txt").read_text() == str(tries - 1)
+    assert len(said) == tries - 1
+
+
+def test_a_missing_out_is_no_matter_of_luck(tmp_path: Path) -> None:
+    executor = Scripted([WELL], writes=False)
+    performed, _ = perform(tmp_path, executor, retries=3)
+    assert len(executor.scratches) == 1
+    assert "out.txt" in str(performed.error)

@@ -1,7 +1,7 @@
 """Stages as processes, for where no container engine answers.
 
-A locked virtual environment per stage, and a scratch folder that holds only what is declared.
-Relative paths lead nowhere else; absolute paths and the network are not walled off.
+A locked virtual environment per stage, a scratch folder that holds only what is declared, and
+walls around both as far as the kernel has them: ``walls.py`` says how far that is.
 """
 
 import contextlib
@@ -11,14 +11,14 @@ from pathlib import Path
 from typing import ClassVar
 
 from dvc_runner.errors import EngineError
-from dvc_runner.executors import environments, processes
-from dvc_runner.model import ContainerExit, ContainerSpec, Environment, Stage
+from dvc_runner.executors import environments, fence, processes, reach
+from dvc_runner.model import ContainerExit, ContainerSpec, Environment, Limits, Stage
 
 LOCK = "requirements.txt"
 
 
 class ProcessExecutor:
-    """Runs a stage as a process group of its own."""
+    """Runs a stage as a process of this machine, its supervisor beside it."""
 
     name: ClassVar[str] = "process"
     links_deps: ClassVar[bool] = True
@@ -48,13 +48,29 @@ class ProcessExecutor:
         """Start the command in the scratch folder, and wait for its end and its children's."""
         temporary = spec.sandbox.home / ".tmp"
         temporary.mkdir()
-        return processes.run(
-            spec.argv,
-            on_line,
-            cwd=spec.sandbox.workspace / spec.wdir,
-            env=_environment(spec, temporary),
-            timeout_s=spec.limits.timeout_s,
-        )
+        ignored = _ignored(spec.limits)
+        if ignored:
+            on_line(f"dvc-runner: a process is not held to meta.container.{', '.join(ignored)} of {spec.stage}")
+        with fence.around(reach.of(spec)) as rules:
+            return processes.run(
+                spec.argv,
+                on_line,
+                cwd=spec.sandbox.workspace / spec.wdir,
+                env=_environment(spec, temporary),
+                timeout_s=spec.limits.timeout_s,
+                fence=rules,
+            )
+
+
+def _ignored(limits: Limits) -> list[str]:
+    """Name what a stage's limits ask for that nothing here can hold."""
+    asked = {
+        "cpus": limits.cpus,
+        "memory": limits.memory_bytes,
+        "shm": limits.shm_bytes != Limits().shm_bytes,
+        "gpus": limits.gpus,
+    }
+    return [name for name, value in asked.items() if value]
 
 
 def _environment(spec: ContainerSpec, temporary: Path) -> dict[str, str]:

@@ -1,26 +1,28 @@
-"""Starts processes; nothing else here does. Each is a group of its own, and ends as a whole."""
+"""Starts processes; nothing else here does. Each has a supervisor, which leaves nothing of it behind."""
 
 import contextlib
-import ctypes
+import json
 import os
 import select
-import signal
 import subprocess
-import threading
+import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 from dvc_runner.engine.lines import Lines
 from dvc_runner.errors import EngineError
-from dvc_runner.model import ContainerExit, Ending
+from dvc_runner.executors import supervisor_main
+from dvc_runner.model import ContainerExit, Ending, Usage
 
-STOP_S = 5
+SUPERVISOR = (sys.executable, "-I", "-S", supervisor_main.__file__)
 LINGER_S = 2
 POLL_S = 0.2
-PR_SET_PDEATHSIG = 1
-PRCTL = getattr(ctypes.CDLL(None), "prctl", None)
 CHUNK = 2**16
+SIGKILLED = -9
+ASK_TO_END = b"."
+HOW = "exact: CPU of all its processes, memory of the largest one, what the disk itself read and wrote"
 
 
 def run(
@@ -30,8 +32,9 @@ def run(
     cwd: Path | None = None,
     env: Mapping[str, str] | None = None,
     timeout_s: float | None = None,
+    fence: int | None = None,
 ) -> ContainerExit:
-    """Start a command, hand over its output, and wait for its end and its children's.
+    """Start a command, hand over its output, and wait for its end and its descendants'.
 
     Args:
         argv: The command.
@@ -39,88 +42,98 @@ def run(
         cwd: Its working folder; None is ours.
         env: Its environment; None is ours.
         timeout_s: How long it may take.
+        fence: A descriptor of the Landlock rules that it runs behind, if any.
 
     Raises:
         EngineError: There is no such program.
     """
     began = time.time()
-    try:
-        process = subprocess.Popen(
-            argv,
-            cwd=cwd,
-            env=env,
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            start_new_session=True,
-            preexec_fn=_end_with_runner,  # noqa: PLW1509 - one system call, its function loaded beforehand
-        )
-    except OSError as error:
+    order = {"argv": argv, "cwd": cwd and str(cwd), "env": env and dict(env), "timeout_s": timeout_s, "fence": fence}
+    said = _supervised(order, on_line)
+    if said and said["error"]:
         raise EngineError(
-            f"{argv[0]!r} could not be started: {error.strerror}",
+            f"{argv[0]!r} could not be started: {os.strerror(said['error'])}",
             remedy="name a program that the stage's environment has",
-        ) from error
-    timed_out = threading.Event()
-    timer = threading.Timer(timeout_s or 0, _expire, [process, timed_out])
-    timer.daemon = True
-    try:
-        if timeout_s:
-            timer.start()
-        _lines(process, on_line)
-        code = process.wait()
-    except KeyboardInterrupt:
-        _signal(process, signal.SIGTERM)
-        with contextlib.suppress(subprocess.TimeoutExpired):
-            process.wait(STOP_S)
-        raise
-    finally:
-        timer.cancel()
-        _signal(process, signal.SIGKILL)
-        process.wait()
-        if process.stdout:
-            process.stdout.close()
-    killed = Ending.KILLED if code == -signal.SIGKILL else Ending.EXITED
-    return ContainerExit(
-        code=code if code >= 0 else 128 - code,
-        ending=Ending.TIMED_OUT if timed_out.is_set() else killed,
-        seconds=time.time() - began,
-    )
+        )
+    return _exit(said, time.time() - began)
 
 
-def _lines(process: subprocess.Popen[bytes], on_line: Callable[[str], None]) -> None:
+def _supervised(order: dict[str, Any], on_line: Callable[[str], None]) -> dict[str, Any] | None:
+    """Have a supervisor do as ordered; give its report, None if it was killed."""
+    report, told = os.pipe()
+    order = {**order, "runner": os.getpid(), "report": told}
+    with contextlib.ExitStack() as stack:
+        stack.callback(os.close, report)
+        try:
+            supervisor = subprocess.Popen(
+                SUPERVISOR,
+                bufsize=0,
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.STDOUT,
+                start_new_session=True,
+                pass_fds=[told] if order["fence"] is None else [told, order["fence"]],
+            )
+        finally:
+            os.close(told)
+        stack.callback(_let_go, supervisor)
+        _tell(supervisor, json.dumps(order).encode() + b"\n")
+        try:
+            _lines(supervisor, on_line)
+        except KeyboardInterrupt:
+            _tell(supervisor, ASK_TO_END)
+            _lines(supervisor, on_line)
+            raise
+        _let_go(supervisor)
+        os.set_blocking(report, False)
+        with contextlib.suppress(BlockingIOError):
+            found: dict[str, Any] | None = json.loads(os.read(report, CHUNK) or b"null")
+            return found
+    return None
+
+
+def _tell(supervisor: subprocess.Popen[bytes], word: bytes) -> None:
+    """Say something to the supervisor; that it is gone shows in its missing report."""
+    with contextlib.suppress(BrokenPipeError):
+        if supervisor.stdin:
+            supervisor.stdin.write(word)
+
+
+def _let_go(supervisor: subprocess.Popen[bytes]) -> None:
+    """Close the supervisor's input, upon which it ends whatever still runs; wait for that."""
+    if supervisor.stdin:
+        supervisor.stdin.close()
+    supervisor.wait()
+    if supervisor.stdout:
+        supervisor.stdout.close()
+
+
+def _lines(supervisor: subprocess.Popen[bytes], on_line: Callable[[str], None]) -> None:
     """Hand over output until every holder of the pipe has gone; cut up over-long lines.
 
-    What a command left behind in its process group is ended with it; what left the group is waited for a moment only.
+    If the supervisor was killed, what the command left is waited for a moment only.
     """
     cut = Lines(on_line)
     until = None
-    while process.stdout and (until is None or time.monotonic() < until):
-        if until is None and process.poll() is not None:
-            _signal(process, signal.SIGKILL)
+    while supervisor.stdout and (until is None or time.monotonic() < until):
+        if until is None and supervisor.poll() is not None:
             until = time.monotonic() + LINGER_S
-        if select.select([process.stdout], [], [], POLL_S)[0]:
-            chunk = os.read(process.stdout.fileno(), CHUNK)
+        if select.select([supervisor.stdout], [], [], POLL_S)[0]:
+            chunk = os.read(supervisor.stdout.fileno(), CHUNK)
             if not chunk:
                 break
             cut.feed(chunk)
     cut.end()
 
 
-def _end_with_runner() -> None:
-    """Have the kernel kill this process when the runner dies, where the kernel can: Linux."""
-    if PRCTL is not None:
-        PRCTL(PR_SET_PDEATHSIG, signal.SIGKILL)
-
-
-def _expire(process: subprocess.Popen[bytes], timed_out: threading.Event) -> None:
-    timed_out.set()
-    _signal(process, signal.SIGTERM)
-    with contextlib.suppress(subprocess.TimeoutExpired):
-        process.wait(STOP_S)
-    _signal(process, signal.SIGKILL)
-
-
-def _signal(process: subprocess.Popen[bytes], number: signal.Signals) -> None:
-    """Signal the whole group; what has ended already is fine."""
-    with contextlib.suppress(ProcessLookupError, PermissionError):
-        os.killpg(process.pid, number)
+def _exit(said: dict[str, Any] | None, seconds: float) -> ContainerExit:
+    if said is None:
+        return ContainerExit(code=128 - SIGKILLED, ending=Ending.KILLED, seconds=seconds)
+    code = said["code"]
+    killed = Ending.KILLED if code == SIGKILLED else Ending.EXITED
+    return ContainerExit(
+        code=code if code >= 0 else 128 - code,
+        ending=Ending.TIMED_OUT if said["timed_out"] else killed,
+        seconds=seconds,
+        usage=Usage(how=HOW, **said["usage"]),
+    )

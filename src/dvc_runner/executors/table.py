@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from dvc_runner.errors import EngineError, EnginePermissionError, UsageError
-from dvc_runner.executors import docker
+from dvc_runner.executors import docker, walls
 from dvc_runner.executors.base import Executor
 from dvc_runner.executors.docker import DockerExecutor
 from dvc_runner.executors.process import ProcessExecutor
@@ -37,7 +37,7 @@ def choose(
     if wanted not in (None, *EXECUTORS):
         raise UsageError(f"{wanted!r} is no executor", remedy=f"use one of {', '.join(EXECUTORS)}")
     if wanted == ProcessExecutor.name:
-        return ProcessExecutor(root, cache=cache), f"process, as asked; {_NOT_WALLED}"
+        return ProcessExecutor(root, cache=cache), f"process, as asked; {walls.here().sentence}"
     try:
         executor = docker.connect(root, engine_host, guard_image=guard_image, base_image=base_image)
     except EnginePermissionError:
@@ -45,8 +45,5 @@ def choose(
     except EngineError as error:
         if wanted:
             raise
-        return ProcessExecutor(root, cache=cache), f"process, since {error}; {_NOT_WALLED}"
+        return ProcessExecutor(root, cache=cache), f"process, since {error}; {walls.here().sentence}"
     return executor, "docker" if wanted else "docker, since an engine answers"
-
-
-_NOT_WALLED = "absolute paths and the network are not walled off"

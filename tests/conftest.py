@@ -18,6 +18,7 @@ from dvc_runner.cli.settings import GUARD_IMAGE
 from dvc_runner.engine import client
 from dvc_runner.errors import EngineError
 from dvc_runner.executors import docker
+from dvc_runner.executors.process import ProcessExecutor
 
 FOREIGN = ("DVC_", "MLFLOW_", "DAGSHUB_", "GIT_")
 
@@ -122,4 +123,13 @@ def lab(containers: Engine, tmp_path_factory: pytest.TempPathFactory) -> Iterato
     base = os.environ.get("BASE_IMAGE")
     connected = docker.connect(root, containers.address, guard_image=containers.base, base_image=base)
     with connected.opened() as executor:
+        yield Way(executor, root, executor.prepare(STAGE, print))
+
+
+@pytest.fixture(scope="session")
+def processes(surroundings: None, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Way]:
+    """The executor of processes at work."""
+    del surroundings
+    root = lay_out(tmp_path_factory.mktemp("processes") / "a projéct: lab", "FROM scratch\n")
+    with ProcessExecutor(root, cache=tmp_path_factory.mktemp("environments")).opened() as executor:
         yield Way(executor, root, executor.prepare(STAGE, print))

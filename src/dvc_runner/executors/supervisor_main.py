@@ -23,9 +23,13 @@ from typing import Any
 STOP_S = 5
 PAUSE_S = 0.005
 PR_SET_PDEATHSIG = 1
+PR_CAPBSET_DROP = 24
 PR_SET_CHILD_SUBREAPER = 36
 PR_SET_NO_NEW_PRIVS = 38
 LANDLOCK_RESTRICT_SELF = 446
+# What lets root read and write what a file's owner may: CAP_DAC_OVERRIDE, CAP_DAC_READ_SEARCH.
+KEPT_BY_ROOT = (1, 2)
+CAPABILITIES = 64
 LIBC = ctypes.CDLL(None, use_errno=True)
 LINUX = sys.platform == "linux"
 CHUNK = 2**16
@@ -155,11 +159,20 @@ def _become(order: dict[str, Any], supervisor: int) -> None:
         LIBC.prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0)
         if os.getppid() != supervisor:
             return
-    if order["fence"] is not None and LIBC.syscall(LANDLOCK_RESTRICT_SELF, order["fence"], 0) != 0:
-        raise OSError(ctypes.get_errno(), "landlock")
+    if order["fence"] is not None:
+        _fence_in(order["fence"])
     if order["env"] is None:
         os.execvp(order["argv"][0], order["argv"])  # noqa: S606 - no shell is meant to be there
     os.execvpe(order["argv"][0], order["argv"], order["env"])  # noqa: S606
+
+
+def _fence_in(rules: int) -> None:
+    """Take on the rules, for good."""
+    # Root would see through them into other processes; for others this changes nothing.
+    for capability in set(range(CAPABILITIES)).difference(KEPT_BY_ROOT):
+        LIBC.prctl(PR_CAPBSET_DROP, capability, 0, 0, 0)
+    if LIBC.syscall(LANDLOCK_RESTRICT_SELF, rules, 0) != 0:
+        raise OSError(ctypes.get_errno(), "landlock_restrict_self")
 
 
 def _children() -> list[int]:

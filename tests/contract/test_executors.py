@@ -13,8 +13,7 @@ import pytest
 from tests.support.attempts import attempted
 from tests.support.cases import cases
 from tests.support.trees import lay, tree
-from tests.support.waiting import until
-from tests.support.ways import LIMIT_S, STAGE, Way, once, tracking, with_mark
+from tests.support.ways import LIMIT_S, STAGE, Way, all_gone, once, tracking, with_mark
 
 from dvc_runner.errors import BuildError, EngineError
 from dvc_runner.executors import walls
@@ -326,7 +325,7 @@ def test_nothing_runs_after_an_error(way: Way, error: type[BaseException]) -> No
     code = f"print('begun', flush=True); import time; time.sleep({LIMIT_S})"
     with pytest.raises(error):
         way.python(code, on_line=once("begun", fail), env=(("MARK", mark),))
-    assert until(lambda: not with_mark(mark))
+    assert all_gone(mark)
 
 
 @cases(
@@ -342,7 +341,7 @@ def test_a_timeout_ends_whatever_it_does(way: Way, behaviour: str) -> None:
     code = f"import os, signal, time\n{behaviour}\ntime.sleep({LIMIT_S})"
     ended = way.python(code, env=(("MARK", mark),), limits=Limits(timeout_s=1)).ended
     assert ended.ending is Ending.TIMED_OUT
-    assert until(lambda: not with_mark(mark))
+    assert all_gone(mark)
 
 
 RUN_AWAY = """
@@ -360,7 +359,7 @@ print('done')
 def test_a_child_that_runs_from_parent_to_parent_is_caught(way: Way) -> None:
     mark = f"{way.name}-away-{os.getpid()}"
     assert way.python(RUN_AWAY, env=(("MARK", mark),)).lines == ["done"]
-    assert until(lambda: not with_mark(mark))
+    assert all_gone(mark)
 
 
 def test_output_that_is_closed_is_no_end(way: Way) -> None:
@@ -402,7 +401,7 @@ def test_what_a_stage_leaves_behind_ends_with_it(way: Way, detach: str) -> None:
         ran = way.python(LEAVE_BEHIND.format(detach=detach), env=(("MARK", mark),))
         assert ran.lines == ["done"]
         assert ran.ended.code == 0
-        assert until(lambda: not with_mark(mark), 2)
+        assert all_gone(mark)
     finally:
         for pid in with_mark(mark):
             os.kill(pid, signal.SIGKILL)

@@ -11,9 +11,10 @@ import landlockpy
 import pytest
 from tests.support.attempts import attempted
 from tests.support.trees import lay, tree
-from tests.support.ways import Way
+from tests.support.ways import LIMIT_S, Way
 
 from dvc_runner.executors import walls
+from dvc_runner.model import Limits
 from dvc_runner.workspace.sandbox import FOLDER
 
 pytestmark = pytest.mark.skipif(not walls.here().files, reason="this kernel has no Landlock")
@@ -167,3 +168,8 @@ def test_others_are_out_of_reach(attempts: Found, act: str) -> None:
 @pytest.mark.parametrize("act", ALLOWED)
 def test_allowed(attempts: Found, act: str) -> None:
     assert attempts[act][0] == "done"
+
+
+def test_limits_that_a_process_is_not_held_to_are_named(processes: Way) -> None:
+    ran = processes.python("print('a')", limits=Limits(cpus=2, memory_bytes=2**30, timeout_s=LIMIT_S))
+    assert ran.lines == ["dvc-runner: a process is not held to meta.container.cpus, memory of lab", "a"]

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from tests.support.trees import Node, lay, tree
+from tests.support.waiting import until
 
 from dvc_runner.executors.base import Executor
 from dvc_runner.model import (
@@ -30,6 +31,7 @@ from dvc_runner.model import (
 from dvc_runner.workspace import sandbox
 
 LIMIT_S = 60
+LOOKS = 5
 BUILD = Build(
     context="stages/lab",
     dockerfile="stages/lab/Dockerfile",
@@ -159,6 +161,11 @@ def with_mark(mark: str) -> list[int]:
             except OSError:
                 continue
     return found
+
+
+def all_gone(mark: str) -> bool:
+    """Say whether no process with ``mark`` comes to be seen any more, also none that goes from parent to parent."""
+    return until(lambda: not any(with_mark(mark) for _ in range(LOOKS)))
 
 
 def once(line: str, act: Callable[[Sandbox], None]) -> Callable[[str, Sandbox], None]:

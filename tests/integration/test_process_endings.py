@@ -13,6 +13,7 @@ from tests.support.started import started
 from tests.support.ways import LIMIT_S, Way, all_gone, once, with_mark
 
 from dvc_runner.errors import EXIT_INTERRUPTED
+from dvc_runner.executors import processes as processes_module
 from dvc_runner.executors import supervisor_main
 from dvc_runner.model import Ending, Limits, Sandbox
 from dvc_runner.workspace.sandbox import FOLDER
@@ -144,7 +145,7 @@ def supervisors(runner: int) -> list[int]:
 
 
 def is_supervisor(pid: str) -> bool:
-    return supervisor_main.__file__ in Path(f"/proc/{pid}/cmdline").read_text()
+    return "supervisor_main" in Path(f"/proc/{pid}/cmdline").read_text()
 
 
 def test_a_stage_ends_with_its_supervisor_and_is_no_success(processes: Way) -> None:
@@ -161,7 +162,7 @@ def test_a_stage_ends_with_its_supervisor_and_is_no_success(processes: Way) -> N
 
 
 def test_a_runner_that_dies_before_its_order_leaves_nothing() -> None:
-    with started(["python3", "-I", "-S", supervisor_main.__file__], Path.cwd(), {**os.environ}) as supervisor:
+    with started(list(processes_module.SUPERVISOR), Path.cwd(), {**os.environ}) as supervisor:
         printed, _ = supervisor.communicate(timeout=60)
     assert (supervisor.returncode, printed) == (0, "")
 

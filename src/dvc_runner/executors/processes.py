@@ -1,7 +1,7 @@
 """Starts processes; nothing else here does. Each has a supervisor, which leaves nothing of it behind."""
 
 import contextlib
-import json
+import marshal
 import os
 import select
 import subprocess
@@ -16,13 +16,15 @@ from dvc_runner.errors import EngineError
 from dvc_runner.executors import supervisor_main
 from dvc_runner.model import ContainerExit, Ending, Usage
 
-SUPERVISOR = (sys.executable, "-I", "-S", supervisor_main.__file__)
+# Imported, its bytecode is there already; a script would be compiled anew each time.
+START = "import sys; sys.path.append(sys.argv[1]); import supervisor_main; supervisor_main.main()"
+SUPERVISOR = (sys.executable, "-I", "-S", "-c", START, str(Path(supervisor_main.__file__).parent))
 LINGER_S = 2
 POLL_S = 0.2
 CHUNK = 2**16
 SIGKILLED = -9
 ASK_TO_END = b"."
-HOW = "exact: CPU of all its processes, memory of the largest one, what the disk itself read and wrote"
+HOW = "exact; memory of its largest process, reads and writes of the disk itself"
 
 
 def run(
@@ -48,7 +50,13 @@ def run(
         EngineError: There is no such program.
     """
     began = time.time()
-    order = {"argv": argv, "cwd": cwd and str(cwd), "env": env and dict(env), "timeout_s": timeout_s, "fence": fence}
+    order = {
+        "argv": list(argv),
+        "cwd": cwd and str(cwd),
+        "env": env and dict(env),
+        "timeout_s": timeout_s,
+        "fence": fence,
+    }
     said = _supervised(order, on_line)
     if said and said["error"]:
         raise EngineError(
@@ -77,7 +85,8 @@ def _supervised(order: dict[str, Any], on_line: Callable[[str], None]) -> dict[s
         finally:
             os.close(told)
         stack.callback(_let_go, supervisor)
-        _tell(supervisor, json.dumps(order).encode() + b"\n")
+        words = marshal.dumps(order)
+        _tell(supervisor, len(words).to_bytes(supervisor_main.LENGTH_BYTES) + words)
         try:
             _lines(supervisor, on_line)
         except KeyboardInterrupt:
@@ -87,7 +96,8 @@ def _supervised(order: dict[str, Any], on_line: Callable[[str], None]) -> dict[s
         _let_go(supervisor)
         os.set_blocking(report, False)
         with contextlib.suppress(BlockingIOError):
-            found: dict[str, Any] | None = json.loads(os.read(report, CHUNK) or b"null")
+            said = os.read(report, CHUNK)
+            found: dict[str, Any] | None = marshal.loads(said) if said else None  # noqa: S302 - our own program's
             return found
     return None
 

@@ -1,25 +1,31 @@
 """What stands between the runner and a command: starts it, and sees that nothing of it is left.
 
-It runs as a program of its own and imports the standard library only, to start quickly. On its
-standard input comes its order, one line of JSON; then the input stays open for as long as the
-runner lives. A byte on it asks the command to end; its end, however the runner went, ends
-everything at once. On Linux whatever the command started comes to us when its parent dies (we
-are its subreaper), so killing our children until there are none leaves none of its descendants.
+It runs as a program of its own and imports little, to start quickly. On its standard input comes
+its order, marshalled, after its length; then the input stays open for as long as the runner lives.
+A byte on it asks the command to end; its end, however the runner went, ends everything at once.
+On Linux whatever the command started comes to us when its parent dies (we are its subreaper), so
+killing our children until there are none leaves none of its descendants.
 """
+
+from __future__ import annotations
 
 import ctypes
 import errno
-import json
+import marshal
 import os
 import resource
 import select
 import signal
 import sys
 import time
-from pathlib import Path
-from types import FrameType
-from typing import Any
 
+# The module typing takes as long to import as all the others.
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from types import FrameType
+    from typing import Any
+
+LENGTH_BYTES = 8
 STOP_S = 5
 PAUSE_S = 0.005
 PR_SET_PDEATHSIG = 1
@@ -136,7 +142,7 @@ def _woken_by_signals() -> int:
     """Give a descriptor that can be read as soon as a child ended, or our runner did."""
     read, write = os.pipe()
     os.set_blocking(write, False)
-    signal.set_wakeup_fd(write)
+    signal.set_wakeup_fd(write, warn_on_full_buffer=False)
     for number in (signal.SIGCHLD, signal.SIGTERM):
         signal.signal(number, _note)
     return read
@@ -178,18 +184,24 @@ def _fence_in(rules: int) -> None:
 def _children() -> list[int]:
     """Give our children, those included that came to us from a parent that died."""
     us = os.getpid()
-    try:
-        return [int(pid) for pid in Path(f"/proc/self/task/{us}/children").read_bytes().split()]
-    except FileNotFoundError:
-        found = Path("/proc").glob("[0-9]*/stat")
-        return [int(path.parent.name) for path in found if _parent(path) == us]
+    listed = _read(f"/proc/self/task/{us}/children")
+    if listed is not None:
+        return [int(pid) for pid in listed.split()]
+    every = os.listdir("/proc") if LINUX else []
+    return [int(name) for name in every if name.isdecimal() and _parent(name) == us]
 
 
-def _parent(stat: Path) -> int:
+def _parent(pid: str) -> int:
+    stat = _read(f"/proc/{pid}/stat")
+    return int(stat.rpartition(b")")[2].split()[1]) if stat else 0
+
+
+def _read(path: str) -> bytes | None:
     try:
-        return int(stat.read_bytes().rpartition(b")")[2].split()[1])
+        with open(path, "rb", 0) as file:
+            return file.read()
     except OSError:
-        return 0
+        return None
 
 
 def _usage() -> dict[str, float]:
@@ -205,14 +217,20 @@ def _usage() -> dict[str, float]:
 
 def _order() -> dict[str, Any] | None:
     """Read our order; None if the runner died before it was whole."""
+    length = _take(LENGTH_BYTES)
+    text = _take(int.from_bytes(length)) if length else None
+    found: dict[str, Any] | None = marshal.loads(text) if text else None
+    return found
+
+
+def _take(size: int) -> bytes | None:
     text = b""
-    while not text.endswith(b"\n"):
-        chunk = os.read(0, CHUNK)
+    while len(text) < size:
+        chunk = os.read(0, size - len(text))
         if not chunk:
             return None
         text += chunk
-    found: dict[str, Any] = json.loads(text)
-    return found
+    return text
 
 
 def main() -> None:
@@ -222,8 +240,8 @@ def main() -> None:
         for descriptor in (order["fence"], order["report"]):
             if descriptor is not None:
                 os.set_inheritable(descriptor, False)
-        said = json.dumps(Supervisor(order).go())
-        os.write(order["report"], said.encode())
+        os.write(order["report"], marshal.dumps(Supervisor(order).go()))
+    os._exit(0)
 
 
 if __name__ == "__main__":

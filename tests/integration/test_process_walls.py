@@ -10,10 +10,11 @@ from typing import TypeAlias
 import landlockpy
 import pytest
 from tests.support.attempts import attempted
+from tests.support.cases import cases
 from tests.support.trees import lay, tree
 from tests.support.ways import LIMIT_S, Way
 
-from dvc_runner.executors import walls
+from dvc_runner.executors import supervisor_main, walls
 from dvc_runner.model import Limits
 from dvc_runner.workspace.sandbox import FOLDER
 
@@ -173,3 +174,33 @@ def test_allowed(attempts: Found, act: str) -> None:
 def test_limits_that_a_process_is_not_held_to_are_named(processes: Way) -> None:
     ran = processes.python("print('a')", limits=Limits(cpus=2, memory_bytes=2**30, timeout_s=LIMIT_S))
     assert ran.lines == ["dvc-runner: a process is not held to meta.container.cpus, memory of lab", "a"]
+
+
+WHO = """
+import json
+status = dict(line.split(':', 1) for line in open('/proc/self/status').read().splitlines())
+print(json.dumps({name: int(status[name], 16) for name in ('CapEff', 'CapBnd', 'CapAmb', 'NoNewPrivs')}))
+"""
+
+
+def test_who_it_is_and_what_it_may(processes: Way) -> None:
+    may = processes.python(WHO).said
+    readers = sum(1 << capability for capability in supervisor_main.KEPT_BY_ROOT)
+    assert may["NoNewPrivs"] == 1
+    assert may["CapAmb"] == 0
+    assert may["CapEff"] | readers == readers
+    if os.geteuid() == 0:
+        assert may["CapBnd"] == readers
+
+
+@cases(
+    "abi",
+    {"no Landlock": [0], "the first": [1], "before emptying files": [2], "before TCP": [3], "before signals": [5]},
+)
+def test_older_kernels_run_stages_too(processes: Way, monkeypatch: pytest.MonkeyPatch, abi: int) -> None:
+    """The rules that the library makes for them, on this kernel."""
+    monkeypatch.setattr(landlockpy._syscall, "abi_version", lambda: abi)
+    acts = {"read": "open('data/raw.csv').read()", "write": "write('out.csv')", "look aside": "open(ROOT + '/.env')"}
+    found = attempted(processes, acts, setup=f"ROOT = {str(processes.root)!r}", deps=["data/raw.csv"])
+    assert (found["read"][0], found["write"][0]) == ("done", "done")
+    assert found["look aside"][0] == ("PermissionError" if walls.of(abi).files else "done")

@@ -91,7 +91,10 @@ def test_walls_by_version(abi: int, files: bool, tcp: bool, missing: int) -> Non
         "none": (0, "absolute paths and the network are not walled off"),
         "some": (
             7,
-            "walled off by the kernel, except for sockets that are files · UDP, look-ups of names among it",
+            (
+                "walled off by the kernel, except for sockets that are files (a container engine's too)"
+                " · UDP (look-ups of names too)"
+            ),
         ),
         "all": (10, "walled off by the kernel"),
     },

@@ -9,8 +9,8 @@ _HELD_SINCE = (
     (3, "emptying files"),
     (4, "TCP"),
     (6, "signals"),
-    (9, "sockets that are files"),
-    (10, "UDP, look-ups of names among it"),
+    (9, "sockets that are files (a container engine's too)"),
+    (10, "UDP (look-ups of names too)"),
 )
 _FILES = 1
 _TCP = 4

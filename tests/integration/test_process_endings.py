@@ -1,8 +1,11 @@
 """What becomes of a stage that is a process, and of all it started, when its runner ends."""
 
+import contextlib
+import marshal
 import os
 import signal
 import subprocess
+import sys
 import time
 from pathlib import Path
 
@@ -10,6 +13,7 @@ import pytest
 from tests.support.cases import cases
 from tests.support.projects import Project
 from tests.support.started import started
+from tests.support.waiting import until
 from tests.support.ways import LIMIT_S, Way, all_gone, once, with_mark
 
 from dvc_runner.errors import EXIT_INTERRUPTED
@@ -159,6 +163,33 @@ def test_a_stage_ends_with_its_supervisor_and_is_no_success(processes: Way) -> N
     ended = processes.python(code, on_line=once("begun", kill), env=(("MARK", mark),)).ended
     assert (ended.ending, ended.code, ended.usage) == (Ending.KILLED, 137, None)
     assert all_gone(mark)
+
+
+RUNNER = """
+import subprocess, sys
+subprocess.Popen(sys.argv[2:], stdin=int(sys.argv[1]), start_new_session=True).wait()
+"""
+
+
+@cases("link", {"its input, closed": ["input"], "its parent, dead": ["parent"]})
+def test_each_link_to_the_runner_is_enough(link: str) -> None:
+    mark = f"link-{link}-{os.getpid()}"
+    read, write = os.pipe()
+    with contextlib.ExitStack() as stack:
+        stack.callback(os.close, read)
+        command = [sys.executable, "-c", RUNNER, str(read), *processes_module.SUPERVISOR]
+        runner = stack.enter_context(subprocess.Popen(command, pass_fds=[read]))
+        stack.callback(runner.kill)
+        deaf = ["sh", "-c", "trap '' TERM; sleep 60"]
+        order = {"argv": deaf, "cwd": None, "env": {**os.environ, "MARK": mark}, "timeout_s": None}
+        words = marshal.dumps({**order, "fence": None, "report": 2, "runner": runner.pid})
+        with os.fdopen(write, "wb", 0) as input_:
+            input_.write(len(words).to_bytes(supervisor_main.LENGTH_BYTES) + words)
+            assert until(lambda: with_mark(mark) != [])
+            if link == "parent":
+                runner.kill()
+                assert all_gone(mark)
+        assert all_gone(mark)
 
 
 def test_a_runner_that_dies_before_its_order_leaves_nothing() -> None:

@@ -73,9 +73,9 @@ CHANGES = {
     "trace its supervisor": "called(libc.ptrace(16, os.getppid(), 0, 0))",
 }
 SIGNALS = {
-    "end its supervisor": "os.kill(os.getppid(), signal.SIGKILL)",
-    "end its runner": "os.kill(RUNNER, signal.SIGTERM)",
-    "end its runner's group": "os.killpg(os.getpgid(RUNNER), signal.SIGTERM)",
+    "signal its supervisor": "os.kill(os.getppid(), 0)",
+    "signal its runner": "os.kill(RUNNER, 0)",
+    "signal its runner's group": "os.killpg(os.getpgid(RUNNER), 0)",
     "reach a socket with an abstract name": "socket.socket(socket.AF_UNIX).connect(ABSTRACT)",
 }
 ALLOWED = {

@@ -31,7 +31,11 @@ class Executor(Protocol):
           2. hand over each output line as it arrives, without its newline;
           3. leave nothing running, also on ``KeyboardInterrupt``;
           4. end it after ``spec.limits.timeout_s`` with ``Ending.TIMED_OUT``;
-          5. call what vanished ``VANISHED``, never a success.
+          5. call what vanished ``VANISHED``, never a success;
+          6. show it its deps, its environment and the system, and nothing else of the machine;
+          7. let it change nothing but its folders, and reach nothing but what ``spec.network`` says.
+
+        What an executor cannot hold of 6 and 7 on a system, it says at the start of a run.
         """
         ...
 

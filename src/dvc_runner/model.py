@@ -229,6 +229,24 @@ class ContainerSpec:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
+class Flag:
+    """A flag of ``docker run``, with its value if it takes one, and why it is there."""
+
+    flag: str
+    value: str | None
+    reason: str
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class DockerRun:
+    """A ``docker run`` command: what it is told of the container, its image, its command."""
+
+    flags: tuple[Flag, ...]
+    image: str
+    argv: tuple[str, ...]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
 class Usage:
     """What a command took, as far as the system tells; ``how`` says how it was measured.
 

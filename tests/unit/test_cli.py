@@ -38,8 +38,9 @@ def test_version(capsys: pytest.CaptureFixture[str]) -> None:
 @cases(
     "arguments, named",
     {
-        "of all": ([], ["run", "build", "exec", "--version", "example:"]),
+        "of all": ([], ["run", "build", "show", "exec", "--version", "example:"]),
         "of run": (["run"], ["--force", "--single-item", "--keep-going", "--json", "--executor", "example:"]),
+        "of show": (["show"], ["--json", "example:"]),
         "of build": (["build"], ["--executor", "example:"]),
         "of exec": (["exec"], ["--executor", "example:"]),
     },
@@ -122,6 +123,23 @@ def test_without_an_engine_processes_are_chosen_and_told_once(project: Project, 
     done = here(project, "run", env={**NO_ENGINE, "DVC_RUNNER_EXECUTOR": ""}).ended(0)
     assert [line for line in done.text.splitlines() if line.startswith("executor: process")]
     assert done.text.count("/nonexistent/docker.sock") == 1
+
+
+@cases(
+    "arguments, code, named",
+    {
+        "without containers": (["one", "--executor", "process"], errors.EXIT_USAGE, "docker run"),
+        "without an engine": (["one"], errors.EXIT_ENGINE, "/nonexistent/docker.sock"),
+        "of no stage": (["two"], errors.EXIT_CONFIGURATION, "two"),
+        "of several": (["each"], errors.EXIT_USAGE, "each@a, each@b"),
+    },
+)
+def test_show(project: Project, here: Here, arguments: list[str], code: int, named: str) -> None:
+    each = {"foreach": ["a", "b"], "do": {"cmd": "true"}}
+    project.stages(one={"cmd": "true"}, each=each)
+    done = here(project, "show", *arguments, env=NO_ENGINE).ended(code)
+    assert named in done.err
+    assert done.out == ""
 
 
 def test_a_workspace_that_is_busy(project: Project, here: Here) -> None:

@@ -28,11 +28,11 @@ def run(request: Request, executor_name: str | None, *, as_json: bool) -> int:
     began = time.monotonic()
     write = err if as_json else out
     observer: Observer = JsonLines(machine_readable(), err) if as_json else Progress(out)
-    with _opened() as (project, settings), run_lock.held(project.root / FOLDER, settings.container):
+    with opened() as (project, settings), run_lock.held(project.root / FOLDER, settings.container):
         executor = _executor(project.root, settings, executor_name, write)
         record = Record(project.root, [observer])
         record.run_started(targets=request.targets, jobs=1, executor=executor.name)
-        work = Run(project, _around(project, settings, executor), request, record)
+        work = Run(project, surroundings(project, settings, executor), request, record)
         try:
             with executor.opened():
                 work.go()
@@ -55,13 +55,13 @@ def execute(argv: list[str], executor_name: str | None) -> int:
     address, home = settings_file.dvc_stage()
     if not argv:
         raise UsageError("exec has nothing to run", remedy="name a command:  dvc-runner exec python -m train")
-    with _opened(home) as (project, settings):
+    with opened(home) as (project, settings):
         project.find(address, Path.cwd(), argv)
         # DVC's address of it, which is relative to another folder than ours.
         stage = dataclasses.replace(project.hash_deps(address), address=address, argv=tuple(argv))
         executor = _executor(project.root, settings, executor_name, err)
         with executor.opened():
-            around = _around(project, settings, executor)
+            around = surroundings(project, settings, executor)
             performed = run_stage(stage, around, out, err, confirm=lambda: project.confirm_deps(address))
             if performed.error:
                 raise performed.error
@@ -70,7 +70,7 @@ def execute(argv: list[str], executor_name: str | None) -> int:
 
 def build(targets: tuple[str, ...], executor_name: str | None) -> int:
     """Make the images (or environments) of the targets' stages, where missing."""
-    with _opened() as (project, settings):
+    with opened() as (project, settings):
         executor = _executor(project.root, settings, executor_name, err)
         with executor.opened():
             for address in project.plan(targets, single_item=False):
@@ -90,7 +90,7 @@ def _prefixed(address: str) -> Callable[[str], None]:
 
 
 @contextlib.contextmanager
-def _opened(home: Path | None = None) -> Iterator[tuple[DvcProject, Settings]]:
+def opened(home: Path | None = None) -> Iterator[tuple[DvcProject, Settings]]:
     """Open the project of the working folder; its settings are in ``home``, if given, else at its root."""
     with contextlib.closing(DvcProject(Path.cwd())) as project:
         yield project, settings_file.read(home or project.root)
@@ -109,7 +109,8 @@ def _executor(root: Path, settings: Settings, name: str | None, write: Callable[
     return executor
 
 
-def _around(project: DvcProject, settings: Settings, executor: Executor) -> Surroundings:
+def surroundings(project: DvcProject, settings: Settings, executor: Executor) -> Surroundings:
+    """Give what is the same for every stage of a command."""
     return Surroundings(
         root=project.root,
         cache=project.cache,

@@ -42,6 +42,10 @@ def _dispatch(parsed: argparse.Namespace) -> int:
         return commands.execute(parsed.argv, parsed.executor)
     if parsed.command == "build":
         return commands.build(tuple(parsed.targets), parsed.executor)
+    if parsed.command == "show":
+        from dvc_runner.cli.show import show  # noqa: PLC0415
+
+        return show(parsed.stage, parsed.executor, as_json=parsed.json)
     request = Request(
         targets=tuple(parsed.targets),
         force=parsed.force,
@@ -78,6 +82,9 @@ def _parser() -> argparse.ArgumentParser:
     run.add_argument("--json", action="store_true", help="events on stdout, one JSON object a line")
     build = _command(commands, "build", "make the stages' images", "dvc-runner build train")
     build.add_argument("targets", nargs="*", metavar="TARGET", help="stages; all, if none is named")
+    show = _command(commands, "show", "print the docker run command that a stage amounts to", "dvc-runner show train")
+    show.add_argument("stage", metavar="STAGE", help="the stage")
+    show.add_argument("--json", action="store_true", help="one JSON object on stdout")
     execute = _command(
         commands,
         "exec",

@@ -27,17 +27,18 @@ def ensure_built(
     Raises:
         BuildError: The build failed; the message holds its last lines.
     """
-    context = build_context.read(root, build)
-    with told("say what it is"):
-        version = client.version()
-    key = context.key(f"{version['Os']}/{version['Arch']}")
-    reference = f"dvc-runner/{name}:{key}"
-    found = _id(client, reference)
+    named, context = _named(client, root, name, build)
+    found = named.id
     if found is None:
-        on_line(f"building {reference}")
-        _build(client, reference, context, on_line)
-        found = _id(client, reference)
-    return Environment(reference=reference, key=key, id=found)
+        on_line(f"building {named.reference}")
+        _build(client, named.reference, context, on_line)
+        found = _id(client, named.reference)
+    return dataclasses.replace(named, id=found)
+
+
+def name_of(client: docker.APIClient, root: Path, name: str, build: Build) -> Environment:
+    """Give the image of ``build`` without building it; its ``id`` is None if it is missing."""
+    return _named(client, root, name, build)[0]
 
 
 def ensure_pulled(client: docker.APIClient, reference: str, on_line: Callable[[str], None]) -> Environment:
@@ -61,6 +62,20 @@ def with_base(build: Build, base_image: str | None) -> Build:
     if base_image and BASE_IMAGE in args:
         args[BASE_IMAGE] = base_image
     return dataclasses.replace(build, args=tuple(sorted(args.items())))
+
+
+def find(client: docker.APIClient, reference: str) -> Environment:
+    """Give the image called ``reference`` without pulling it; its ``id`` is None if it is missing."""
+    return Environment(reference=reference, key=reference.rpartition("@")[2], id=_id(client, reference))
+
+
+def _named(client: docker.APIClient, root: Path, name: str, build: Build) -> tuple[Environment, build_context.Context]:
+    context = build_context.read(root, build)
+    with told("say what it is"):
+        version = client.version()
+    key = context.key(f"{version['Os']}/{version['Arch']}")
+    reference = f"dvc-runner/{name}:{key}"
+    return Environment(reference=reference, key=key, id=_id(client, reference)), context
 
 
 def _id(client: docker.APIClient, reference: str) -> str | None:

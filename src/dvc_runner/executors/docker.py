@@ -11,6 +11,7 @@ import re
 import threading
 import time
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import ClassVar
 
@@ -25,9 +26,12 @@ from dvc_runner.engine import (
 )
 from dvc_runner.errors import EngineError
 from dvc_runner.executors import docker_bodies as bodies
+from dvc_runner.executors import docker_flags
 from dvc_runner.model import (
+    Container,
     ContainerExit,
     ContainerSpec,
+    DockerRun,
     Ending,
     Environment,
     Network,
@@ -82,11 +86,35 @@ class DockerExecutor:
         build = images.with_base(container.build, self._base_image)
         return images.ensure_built(self._engine, self._root, _repository(stage.address), build, on_line)
 
+    def find(self, stage: Stage) -> Environment:
+        """Name the stage's image as ``prepare`` would; its ``id`` is None if it is missing."""
+        container = stage.container or Container()
+        if container.build is None:
+            return images.find(self._engine, container.image or "")
+        build = images.with_base(container.build, self._base_image)
+        return images.name_of(self._engine, self._root, _repository(stage.address), build)
+
+    def on_host(self, path: Path) -> str:
+        """Give a path of the project as the engine's host has it.
+
+        Raises:
+            HostPathError: The engine does not see it.
+        """
+        if self._paths is None:
+            images.ensure_pulled(self._engine, self._guard_image, lambda _: None)
+            self._paths = host_paths.find(self._engine, self._root, self._guard_image)
+        return self._paths.translate(path)
+
+    def docker_run(self, spec: ContainerSpec) -> DockerRun:
+        """Give the command that starts the stage as ``execute`` does, as far as a shell can: without a guard."""
+        # A shell's docker run has no guard that leads the server's address to the stage's own loopback.
+        body = bodies.stage(replace(spec, tracking=None), "", self.on_host)
+        flags = docker_flags.flags(body, network=spec.network, api_version=self._engine.api_version)
+        return DockerRun(flags=flags, image=body["Image"], argv=spec.argv)
+
     def execute(self, spec: ContainerSpec, on_line: Callable[[str], None]) -> ContainerExit:
         """Start a guard and the stage beside it; wait for the stage's end."""
-        if self._paths is None:
-            self._paths = host_paths.find(self._engine, self._root, self._guard_image)
-        on_host = self._paths.translate
+        on_host = self.on_host
         tracking = spec.tracking if spec.network is Network.TRACKING else None
         with contextlib.ExitStack() as stack:
             if tracking:

@@ -80,16 +80,8 @@ def run_stage(
         ConfigurationError: It cannot be run as dvc.yaml has it.
         EngineError: It could not be started.
     """
-    check(stage)
-    container = stage.container or Container()
-    attempt = _Attempt(
-        stage=stage,
-        container=container,
-        around=around,
-        contents=secrets.files(stage, around.settings),
-        tracking=_tracking_server(stage, around.settings),
-        confirm=confirm,
-    )
+    attempt = attempt_of(stage, around, confirm=confirm)
+    container = attempt.container
     hidden = secrets.values(around.settings, container.secrets)
     masked = Mask(hidden, on_line)
     environment = around.executor.prepare(stage, Mask(hidden, on_preparation))
@@ -104,13 +96,30 @@ def run_stage(
     return performed
 
 
+def attempt_of(stage: Stage, around: Surroundings, *, confirm: Callable[[], None]) -> "Attempt":
+    """Check a stage, and find its secrets and the server that it needs.
+
+    Raises:
+        ConfigurationError: It cannot be run as dvc.yaml has it.
+    """
+    check(stage)
+    return Attempt(
+        stage=stage,
+        container=stage.container or Container(),
+        around=around,
+        contents=secrets.files(stage, around.settings),
+        tracking=_tracking_server(stage, around.settings),
+        confirm=confirm,
+    )
+
+
 def _mended_by_a_repeat(ended: ContainerExit) -> bool:
     """Say whether the same command may end otherwise: not with the same memory, nor if it ended well."""
     return ended.code != 0 and ended.ending is not Ending.OUT_OF_MEMORY
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class _Attempt:
+class Attempt:
     """A stage's command, ready to be tried as often as need be, each time in a scratch folder of its own."""
 
     stage: Stage
@@ -127,14 +136,8 @@ class _Attempt:
         user = sandbox.current_user() if links else sandbox.stage_user(around.root)
         project = (around.root, around.cache)
         with sandbox.opened(project, stage, user=user, secrets=self.contents, links=links) as scratch:
-            text = lineage.text(
-                stage,
-                revision=around.revision,
-                environment=environment,
-                executor=around.executor.name,
-            )
-            sandbox.write_lineage(scratch, text)
-            ended = around.executor.execute(self._spec(scratch, environment, user), on_line)
+            sandbox.write_lineage(scratch, self.lineage(environment))
+            ended = around.executor.execute(self.spec(scratch, environment, user), on_line)
             performed = Performed(environment=environment, ended=ended, error=_failure(stage, ended))
             if performed.error:
                 return performed
@@ -144,7 +147,17 @@ class _Attempt:
             except DvcRunnerError as error:
                 return replace(performed, error=error)
 
-    def _spec(self, scratch: Sandbox, environment: Environment, user: User) -> ContainerSpec:
+    def lineage(self, environment: Environment) -> str:
+        """Give the content of its LINEAGE_FILE."""
+        return lineage.text(
+            self.stage,
+            revision=self.around.revision,
+            environment=environment,
+            executor=self.around.executor.name,
+        )
+
+    def spec(self, scratch: Sandbox, environment: Environment, user: User) -> ContainerSpec:
+        """Give what the executor needs to know of it."""
         env = {"DVC_STAGE": self.stage.address, **dict(self.around.experiment)}
         if self.tracking:
             env |= {TRACKING_URI: self.tracking.uri, **TRACKING_PATIENCE}

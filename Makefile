@@ -9,8 +9,8 @@ STAGES := ingest preprocess train evaluate
 export GIT_SYNC_MESSAGE := $(value M)
 unexport M
 
-.PHONY: help setup-env build run run-host $(STAGES:%=run-%) status dag push pull git-sync ui up down clean \
-	test lint lock
+.PHONY: help setup-env build run run-host doctor $(STAGES:%=run-%) status dag push pull git-sync ui up down \
+	clean test lint lock
 
 help: ## List these commands
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-15s %s\n", $$1, $$2 }' Makefile
@@ -26,6 +26,9 @@ run: setup-env ## Run the pipeline: in containers where an engine answers, witho
 
 run-host: setup-env ## The same with dvc-runner on this machine instead of in its container
 	@scripts/python scripts/run.py --host
+
+doctor: setup-env ## Prove what a run depends on, and say what is wrong
+	@scripts/python scripts/run.py --doctor
 
 run-ingest: setup-env ## Run up to the stage ingest
 	@scripts/python scripts/run.py ingest

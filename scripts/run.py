@@ -3,6 +3,7 @@
     run.py [STAGE…]            in dvc-runner's container if an engine answers, else on this machine
     run.py --host [STAGE…]     dvc-runner on this machine; it still runs stages in containers if it can
     run.py --build             build the images (or environments) of all stages, run nothing
+    run.py --doctor            prove what a run depends on, where the first of these would run
 
 It ends with dvc-runner's exit code.
 """
@@ -50,6 +51,14 @@ def place(settings: dict[str, str], *, host: bool) -> tuple[Path, str | None]:
     return IN_CONTAINER, None
 
 
+def place_of_doctor(settings: dict[str, str]) -> tuple[Path, str | None]:
+    """Choose where a run would be; what keeps one from the engine, the doctor tells from here."""
+    try:
+        return place(settings, host=False)
+    except engine.EngineError:
+        return ON_HOST, None
+
+
 def run(command: list[str | Path]) -> int:
     """Run a program to its end, handing on the signals that only this process got.
 
@@ -74,18 +83,20 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--host", action="store_true", help=argparse.SUPPRESS)
     parser.add_argument("--build", action="store_true", help=argparse.SUPPRESS)
+    parser.add_argument("--doctor", action="store_true", help=argparse.SUPPRESS)
     parser.add_argument("stages", nargs="*", help=argparse.SUPPRESS)
     options = parser.parse_args()
     settings = env_file.settings(ROOT)
-    program, reason = place(settings, host=options.host)
+    program, reason = place_of_doctor(settings) if options.doctor else place(settings, host=options.host)
     if not options.build:
         configure.configure()
     if reason:
         sys.stderr.write(f"dvc-runner runs on this machine: {reason}\n")
     if "DOCKER_HOST" not in settings and not engine.DEFAULT_SOCKET.exists():
         os.environ["DOCKER_HOST"] = engine.address(settings)
-    code = run([program, "build"] if options.build else [program, "run", *options.stages])
-    if code == 0 and not options.build:
+    command = "build" if options.build else "doctor" if options.doctor else "run"
+    code = run([program, command, *options.stages])
+    if code == 0 and command == "run":
         summary.show()
     return code
 

@@ -46,6 +46,10 @@ def _dispatch(parsed: argparse.Namespace) -> int:
         from dvc_runner.cli.show import show  # noqa: PLC0415
 
         return show(parsed.stage, parsed.executor, as_json=parsed.json)
+    if parsed.command == "doctor":
+        from dvc_runner.cli.doctor import doctor  # noqa: PLC0415
+
+        return doctor(parsed.executor, as_json=parsed.json)
     request = Request(
         targets=tuple(parsed.targets),
         force=parsed.force,
@@ -85,6 +89,8 @@ def _parser() -> argparse.ArgumentParser:
     show = _command(commands, "show", "print the docker run command that a stage amounts to", "dvc-runner show train")
     show.add_argument("stage", metavar="STAGE", help="the stage")
     show.add_argument("--json", action="store_true", help="one JSON object on stdout")
+    doctor = _command(commands, "doctor", "prove what runs depend on, and say what is wrong", "dvc-runner doctor")
+    doctor.add_argument("--json", action="store_true", help="one JSON object on stdout")
     execute = _command(
         commands,
         "exec",

@@ -26,7 +26,7 @@ def connect(host: str | None) -> docker.APIClient:
     address = host or DEFAULT_HOST
     path = Path(address.removeprefix("unix://"))
     if address.startswith("unix://"):
-        _check_socket(path)
+        check_socket(path)
     client = None
     try:
         client = docker.APIClient(base_url=address, version="auto", timeout=ANSWER_S)
@@ -66,7 +66,12 @@ def _explanation(error: APIError) -> str:
     return str(text)
 
 
-def _check_socket(path: Path) -> None:
+def check_socket(path: Path) -> None:
+    """See that there is an engine's socket at ``path``, and that it is ours to open.
+
+    Raises:
+        EngineError: There is none, or it is not.
+    """
     try:
         found = path.stat()
     except OSError as error:
@@ -75,7 +80,7 @@ def _check_socket(path: Path) -> None:
             remedy="start one, or set DOCKER_HOST; or run without one: --executor process",
         ) from error
     if not stat.S_ISSOCK(found.st_mode) or not os.access(path, os.R_OK | os.W_OK):
-        group = _group_name(found.st_gid)
+        group = group_name(found.st_gid)
         raise EnginePermissionError(
             f"permission denied on the engine's socket {path}, which is of group {group}",
             remedy=f"join that group: sudo usermod -aG {group} $USER, then log in again; "
@@ -83,7 +88,8 @@ def _check_socket(path: Path) -> None:
         )
 
 
-def _group_name(gid: int) -> str:
+def group_name(gid: int) -> str:
+    """Give a group its name, or its number where it has none."""
     try:
         return grp.getgrgid(gid).gr_name
     except KeyError:

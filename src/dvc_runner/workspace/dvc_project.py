@@ -14,7 +14,7 @@ from dvc.stage.cache import RunCacheNotFoundError
 
 from dvc_runner.errors import ConfigurationError, StageError, WorkspaceBusyError
 from dvc_runner.model import Reason, Stage
-from dvc_runner.workspace import dvc_stage
+from dvc_runner.workspace import dvc_remote, dvc_stage
 from dvc_runner.workspace.aside import aside
 from dvc_runner.workspace.dvc_errors import told
 
@@ -199,6 +199,14 @@ class DvcProject:
         with told():
             stage.reproduce(force=True, upstream=[])
             stage.dump(update_pipeline=False)
+
+    def prove_remote(self) -> str | None:
+        """Write to the default remote and read from it; say what was done, None if there is none.
+
+        Raises:
+            ConfigurationError: It cannot be written to or read.
+        """
+        return dvc_remote.prove(self._repo)
 
     def revision(self) -> tuple[str | None, str | None, bool | None]:
         """Give git's commit, branch and whether the work tree differs; None where there is none."""

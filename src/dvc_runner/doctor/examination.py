@@ -1,0 +1,158 @@
+"""Every check, in the order in which one helps to understand the next."""
+
+import contextlib
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, replace
+from functools import partial
+from pathlib import Path
+
+from dvc_runner.doctor.disk import room
+from dvc_runner.doctor.engine import Engine
+from dvc_runner.doctor.finding import Check, Finding, NotApplicableError, Once, examine
+from dvc_runner.doctor.reach import Reach, try_out
+from dvc_runner.doctor.tracking import prove as tracking_server
+from dvc_runner.doctor.walls import Walls, user
+from dvc_runner.errors import EXIT_ENGINE, EXIT_HOST_PATH, ConfigurationError, DvcRunnerError
+from dvc_runner.executors.base import Executor
+from dvc_runner.executors.process import ProcessExecutor
+from dvc_runner.model import Network, Stage
+from dvc_runner.pipeline.check import check as check_stage
+from dvc_runner.pipeline.stage_run import TRACKING_URI, Surroundings
+from dvc_runner.workspace.dvc_project import DvcProject
+
+STAGE_S = 90
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Patient:
+    """A project, and what a person set for it; ``contained`` where we run in dvc-runner's own container."""
+
+    project: DvcProject
+    settings: Mapping[str, str]
+    engine: Engine
+    contained: bool
+    cache: Path
+
+
+def examined(patient: Patient) -> Iterator[Finding]:
+    """Make every check there is, one after the other."""
+    stages = Once("a dvc.yaml that can be read", lambda: _stages(patient.project))
+    yield examine(Check(name="project", prove=lambda: _project(patient.project.root, stages())))
+    yield examine(Check(name="project disk", prove=lambda: room(patient.project.root)))
+    yield from map(examine, _of_engine(patient, stages))
+    yield from map(examine, _of_containers(patient))
+    yield from map(examine, _of_processes(patient))
+    yield examine(Check(name="mlflow", prove=lambda: _mlflow(patient.settings, stages)))
+    yield examine(Check(name="dvc remote", prove=lambda: _remote(patient.project)))
+
+
+def _of_engine(patient: Patient, stages: Once[tuple[Stage, ...]]) -> Iterator[Check]:
+    engine = patient.engine
+
+    def check(name: str, prove: Callable[[], str]) -> Check:
+        def made() -> str:
+            engine.require()
+            return prove()
+
+        return Check(name=name, prove=made, exit_code=EXIT_ENGINE)
+
+    yield Check(name="engine", prove=engine.answers, exit_code=EXIT_ENGINE)
+    yield Check(name="engine socket", prove=engine.socket, exit_code=EXIT_ENGINE)
+    yield check("engine disk", engine.disk)
+    for reference in engine.images(_known(stages)):
+        yield check("image", partial(engine.image, reference))
+    yield replace(check("host path", engine.host_path), exit_code=EXIT_HOST_PATH)
+
+
+def _of_containers(patient: Patient) -> Iterator[Check]:
+    def start(network: Network) -> Once[Reach]:
+        def reach() -> Reach:
+            patient.engine.require()
+            with patient.engine.executor() as executor:
+                return try_out(executor, _around(patient, executor), network, image=patient.engine.stage_image())
+
+        return Once("a container that starts", reach)
+
+    alone = start(Network.NONE)
+    yield from _of_walls("container", Walls(promised=True), alone, _with_server(patient, start(Network.TRACKING)))
+    yield Check(name="container user", prove=lambda: user(alone()), limit_s=STAGE_S, exit_code=EXIT_ENGINE)
+
+
+def _of_processes(patient: Patient) -> Iterator[Check]:
+    def start(network: Network) -> Once[Reach]:
+        def reach() -> Reach:
+            if patient.contained:
+                raise NotApplicableError("this is dvc-runner's own container: it starts stages in containers only")
+            with ProcessExecutor(patient.project.root, cache=patient.cache).opened() as executor:
+                return try_out(executor, _around(patient, executor), network, image=None)
+
+        return Once("a process that starts", reach)
+
+    tracking = _with_server(patient, start(Network.TRACKING))
+    yield from _of_walls("process", Walls(promised=False), start(Network.NONE), tracking)
+
+
+def _of_walls(kind: str, walls: Walls, alone: Callable[[], Reach], tracking: Callable[[], Reach]) -> Iterator[Check]:
+    for name, prove in {
+        "files": lambda: walls.files(alone()),
+        "network": lambda: walls.network(alone()),
+        "tracking": lambda: walls.tracking(tracking()),
+    }.items():
+        yield Check(name=f"{kind} {name}", prove=prove, limit_s=STAGE_S, exit_code=EXIT_ENGINE)
+
+
+def _with_server(patient: Patient, start: Callable[[], Reach]) -> Callable[[], Reach]:
+    def reach() -> Reach:
+        if not patient.settings.get(TRACKING_URI):
+            raise NotApplicableError(f"{TRACKING_URI} is not set")
+        return start()
+
+    return reach
+
+
+def _around(patient: Patient, executor: Executor) -> Surroundings:
+    project = patient.project
+    return Surroundings(
+        root=project.root,
+        cache=project.cache,
+        executor=executor,
+        settings=patient.settings,
+        revision=(None, None, None),
+    )
+
+
+def _stages(project: DvcProject) -> tuple[Stage, ...]:
+    return tuple(project.stage(address) for address in project.plan((), single_item=False))
+
+
+def _known(stages: Once[tuple[Stage, ...]]) -> tuple[Stage, ...]:
+    """Give the project's stages, as far as they can be read; that they cannot is told elsewhere."""
+    with contextlib.suppress(DvcRunnerError, NotApplicableError):
+        return stages()
+    return ()
+
+
+def _project(root: Path, stages: tuple[Stage, ...]) -> str:
+    for stage in stages:
+        check_stage(stage)
+    ours = sum(stage.container is not None for stage in stages)
+    return f"{root} has {len(stages)} stages, {ours} of them with a container of their own, and all can be run"
+
+
+def _mlflow(settings: Mapping[str, str], stages: Once[tuple[Stage, ...]]) -> str:
+    if settings.get(TRACKING_URI):
+        return tracking_server(settings)
+    needed = [s.address for s in _known(stages) if s.container and s.container.network is Network.TRACKING]
+    if not needed:
+        raise NotApplicableError(f"{TRACKING_URI} is not set, and no stage needs it")
+    raise ConfigurationError(
+        f"{TRACKING_URI} is not set, and {', '.join(needed)} cannot run without a server",
+        remedy=f"start the local one (make up), or set {TRACKING_URI} in .env",
+    )
+
+
+def _remote(project: DvcProject) -> str:
+    told = project.prove_remote()
+    if told is None:
+        raise NotApplicableError("the project has no default DVC remote:  dvc remote add --default NAME URL")
+    return told

@@ -1,9 +1,11 @@
 """Servers that a test puts in the place of others."""
 
 import contextlib
+import http.server
 import socket
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 
 
@@ -36,3 +38,46 @@ def answering(path: Path, answer: bytes) -> Iterator[None]:
         serve(server, talk)
         yield
         server.shutdown(socket.SHUT_RDWR)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Told:
+    """What a web server answers with."""
+
+    status: int = 200
+    kind: str = "text/html"
+    text: str = "<html>a page</html>"
+
+
+@contextlib.contextmanager
+def web(answer: Callable[[str, str, Mapping[str, str]], Told], address: str = "127.0.0.1") -> Iterator[int]:
+    """A web server that answers by method, path and headers; gives its port."""
+
+    class Handler(http.server.BaseHTTPRequestHandler):
+        def _answer(self) -> None:
+            self.rfile.read(int(self.headers.get("Content-Length") or 0))
+            told = answer(self.command, self.path, dict(self.headers))
+            self.send_response(told.status)
+            self.send_header("Content-Type", told.kind)
+            self.send_header("Content-Length", str(len(told.text.encode())))
+            self.end_headers()
+            if self.command != "HEAD":
+                self.wfile.write(told.text.encode())
+
+        do_GET = do_HEAD = do_POST = do_PUT = _answer  # noqa: N815 - http.server's names
+
+        def log_message(self, *arguments: object) -> None:
+            del arguments
+
+    with http.server.ThreadingHTTPServer((address, 0), Handler) as found:
+        threading.Thread(target=found.serve_forever, daemon=True).start()
+        yield found.server_port
+        found.shutdown()
+
+
+def an_mlflow(method: str, path: str, headers: Mapping[str, str]) -> Told:
+    """Answer as an MLflow server does to what the doctor asks."""
+    del method, headers
+    if path.startswith("/version"):
+        return Told(text="9.8.7")
+    return Told(kind="application/json", text="{}") if path.startswith("/api/2.0/mlflow") else Told(status=404)

@@ -38,9 +38,10 @@ def test_version(capsys: pytest.CaptureFixture[str]) -> None:
 @cases(
     "arguments, named",
     {
-        "of all": ([], ["run", "build", "show", "exec", "--version", "example:"]),
+        "of all": ([], ["run", "build", "show", "doctor", "exec", "--version", "example:"]),
         "of run": (["run"], ["--force", "--single-item", "--keep-going", "--json", "--executor", "example:"]),
         "of show": (["show"], ["--json", "example:"]),
+        "of doctor": (["doctor"], ["--json", "example:"]),
         "of build": (["build"], ["--executor", "example:"]),
         "of exec": (["exec"], ["--executor", "example:"]),
     },

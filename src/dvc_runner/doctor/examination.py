@@ -39,10 +39,11 @@ def examined(patient: Patient) -> Iterator[Finding]:
     stages = Once("a dvc.yaml that can be read", lambda: _stages(patient.project))
     yield examine(Check(name="project", prove=lambda: _project(patient.project.root, stages())))
     yield examine(Check(name="project disk", prove=lambda: room(patient.project.root)))
+    server = Once("an MLflow server that answers", lambda: _mlflow(patient.settings, stages))
+    yield examine(Check(name="mlflow", prove=server))
     yield from map(examine, _of_engine(patient, stages))
-    yield from map(examine, _of_containers(patient))
-    yield from map(examine, _of_processes(patient))
-    yield examine(Check(name="mlflow", prove=lambda: _mlflow(patient.settings, stages)))
+    yield from map(examine, _of_containers(patient, server))
+    yield from map(examine, _of_processes(patient, server))
     yield examine(Check(name="dvc remote", prove=lambda: _remote(patient.project)))
 
 
@@ -64,7 +65,7 @@ def _of_engine(patient: Patient, stages: Once[tuple[Stage, ...]]) -> Iterator[Ch
     yield replace(check("host path", engine.host_path), exit_code=EXIT_HOST_PATH)
 
 
-def _of_containers(patient: Patient) -> Iterator[Check]:
+def _of_containers(patient: Patient, server: Once[str]) -> Iterator[Check]:
     def start(network: Network) -> Once[Reach]:
         def reach() -> Reach:
             patient.engine.require()
@@ -74,11 +75,11 @@ def _of_containers(patient: Patient) -> Iterator[Check]:
         return Once("a container that starts", reach)
 
     alone = start(Network.NONE)
-    yield from _of_walls("container", Walls(promised=True), alone, _with_server(patient, start(Network.TRACKING)))
+    yield from _of_walls("container", Walls(promised=True), alone, _with(server, start(Network.TRACKING)))
     yield Check(name="container user", prove=lambda: user(alone()), limit_s=STAGE_S, exit_code=EXIT_ENGINE)
 
 
-def _of_processes(patient: Patient) -> Iterator[Check]:
+def _of_processes(patient: Patient, server: Once[str]) -> Iterator[Check]:
     def start(network: Network) -> Once[Reach]:
         def reach() -> Reach:
             if patient.contained:
@@ -88,7 +89,7 @@ def _of_processes(patient: Patient) -> Iterator[Check]:
 
         return Once("a process that starts", reach)
 
-    tracking = _with_server(patient, start(Network.TRACKING))
+    tracking = _with(server, start(Network.TRACKING))
     yield from _of_walls("process", Walls(promised=False), start(Network.NONE), tracking)
 
 
@@ -101,10 +102,9 @@ def _of_walls(kind: str, walls: Walls, alone: Callable[[], Reach], tracking: Cal
         yield Check(name=f"{kind} {name}", prove=prove, limit_s=STAGE_S, exit_code=EXIT_ENGINE)
 
 
-def _with_server(patient: Patient, start: Callable[[], Reach]) -> Callable[[], Reach]:
+def _with(server: Once[str], start: Callable[[], Reach]) -> Callable[[], Reach]:
     def reach() -> Reach:
-        if not patient.settings.get(TRACKING_URI):
-            raise NotApplicableError(f"{TRACKING_URI} is not set")
+        server()
         return start()
 
     return reach

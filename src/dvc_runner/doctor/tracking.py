@@ -67,11 +67,8 @@ def prove(settings: Mapping[str, str]) -> str:
         )
     version = _ask(uri, "/version", settings)
     # DagsHub's answers with a page.
-    named = (
-        version.text.strip()
-        if version.status == OK and re.match(r"\s*\d+\.\d", version.text)
-        else "of a version untold"
-    )
+    known = version.status == OK and re.match(r"\s*(\d+\.\d\S*)\s*$", version.text)
+    named = known[1] if known else "of a version untold"
     return f"{shown(uri)} answers as MLflow {named}, and lets experiments be read"
 
 

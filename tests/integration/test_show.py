@@ -218,3 +218,11 @@ def test_a_command_that_only_a_shell_knows(contained: Project, stage: dict[str, 
     done = contained.run("show", "one").ended(EXIT_CONFIGURATION)
     assert named in done.err
     assert done.out == ""
+
+
+def test_the_address_of_the_server_is_the_shells(contained: Project) -> None:
+    contained.stages(one=contained.stage("one", "pass", outs=["out.txt"], container={"network": "tracking"}))
+    # In a run, the guard listens at 127.0.0.1 for it.
+    shown = contained.run("show", "one", env={"MLFLOW_TRACKING_URI": "http://127.0.0.2:5"}).ended(0)
+    assert "--env MLFLOW_TRACKING_URI=http://127.0.0.2:5  #" in shown.out
+    assert "--network host  #" in shown.out

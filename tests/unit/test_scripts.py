@@ -248,6 +248,8 @@ def _assert_refused(path: Path) -> None:
     with pytest.raises(engine.EnginePermissionError, match="group root") as caught:
         engine.find({"DOCKER_HOST": f"unix://{path}"})
     assert "usermod -aG root" in str(caught.value)
+    # A run ends here; the doctor tells it beside all else.
+    assert run.place_of_doctor({"DOCKER_HOST": f"unix://{path}"}) == (run.ON_HOST, None)
 
 
 def test_the_runner_s_image_is_named_by_its_content(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

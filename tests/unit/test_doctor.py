@@ -15,10 +15,10 @@ from tests.support.people import SOMEBODY
 from tests.support.projects import Finished, Project
 from tests.support.servers import Told, an_mlflow, answering, serve, web
 
-from dvc_runner.doctor import disk, tracking, walls
+from dvc_runner.doctor import disk, tracking, verdict
 from dvc_runner.doctor.finding import Check, Finding, NotApplicableError, Once, State, examine
-from dvc_runner.doctor.reach import Reach
-from dvc_runner.doctor.walls import Walls
+from dvc_runner.doctor.trial import Tried
+from dvc_runner.doctor.verdict import OF_CONTAINERS, Verdict
 from dvc_runner.errors import (
     EXIT_CONFIGURATION,
     EXIT_ENGINE,
@@ -27,6 +27,7 @@ from dvc_runner.errors import (
     EngineError,
     HostPathError,
 )
+from dvc_runner.executors import walls
 from dvc_runner.report import diagnosis
 
 # pygtrie, which DVC walks its index with.
@@ -141,40 +142,56 @@ def test_room(tmp_path: Path) -> None:
 FAILED = "PermissionError: no"
 
 
-def a_reach(**changed: Any) -> Reach:
+def a_trial(**changed: Any) -> Tried:
     found = {"declared": "", "declared_write": FAILED, "undeclared": FAILED, "port": FAILED, "names": FAILED}
-    return Reach(**{**found, "tracking": "", "uid": 7, "wanted_uid": 7, **changed})
+    return Tried(**{**found, "tracking": "", "uid": 7, "wanted_uid": 7, **changed})
 
 
 @cases(
     "prove, changed, named",
     {
-        "a dep that cannot be read": (Walls.files, {"declared": FAILED}, "cannot read its own dep"),
-        "a dep that can be written": (Walls.files, {"declared_write": ""}, "can write to it"),
-        "a file that it did not declare": (Walls.files, {"undeclared": ""}, "can read an undeclared file"),
-        "a port": (Walls.network, {"port": ""}, "can reach another port"),
-        "a name": (Walls.network, {"names": ""}, "can look up a name"),
-        "a port beside the server": (Walls.tracking, {"port": ""}, "can reach another port"),
-        "no server": (Walls.tracking, {"tracking": FAILED}, "does not reach the MLflow server"),
+        "a dep that cannot be read": (Verdict.files, {"declared": FAILED}, "cannot read its own dep"),
+        "a dep that can be written": (Verdict.files, {"declared_write": ""}, "can write to it"),
+        "a file that it did not declare": (Verdict.files, {"undeclared": ""}, "can read an undeclared file"),
+        "a port": (Verdict.network, {"port": ""}, "can reach another port"),
+        "a name": (Verdict.network, {"names": ""}, "can look up a name"),
+        "a port beside the server": (Verdict.tracking, {"port": ""}, "can reach another port"),
+        "no server": (Verdict.tracking, {"tracking": FAILED}, "does not reach the MLflow server"),
     },
 )
-def test_walls(prove: Callable[[Walls, Reach], str], changed: dict[str, Any], named: str) -> None:
-    assert "cannot" in prove(Walls(promised=True), a_reach())
+def test_walls(prove: Callable[[Verdict, Tried], str], changed: dict[str, Any], named: str) -> None:
+    assert "cannot" in prove(OF_CONTAINERS, a_trial())
     with pytest.raises(EngineError, match=named):
-        prove(Walls(promised=True), a_reach(**changed))
+        prove(OF_CONTAINERS, a_trial(**changed))
 
 
-@cases("changed", {"files": [{"undeclared": ""}], "a name": [{"names": ""}]})
-def test_walls_that_nobody_promised(changed: dict[str, Any]) -> None:
-    prove = Walls.files if "undeclared" in changed else Walls.network
-    with pytest.raises(NotApplicableError, match="not walled off here: it can"):
-        prove(Walls(promised=False), a_reach(**changed))
+@cases(
+    "abi, prove, changed, error",
+    {
+        "no Landlock": (0, Verdict.files, {"undeclared": ""}, NotApplicableError),
+        "files are held": (1, Verdict.files, {"undeclared": ""}, EngineError),
+        "ports are not": (1, Verdict.network, {"port": ""}, NotApplicableError),
+        "ports are held": (4, Verdict.network, {"port": ""}, EngineError),
+        "names never are for sure": (4, Verdict.network, {"names": ""}, NotApplicableError),
+    },
+)
+def test_processes_are_held_as_far_as_the_kernel_does(
+    abi: int, prove: Callable[[Verdict, Tried], str], changed: dict[str, Any], error: type[Exception]
+) -> None:
+    with pytest.raises(error, match="it can"):
+        prove(verdict.of_processes(walls.of(abi)), a_trial(**changed))
+
+
+def test_what_the_kernel_does_not_hold_is_said() -> None:
+    assert "walled off" in verdict.of_kernel(walls.of(1000))
+    with pytest.raises(NotApplicableError, match="TCP"):
+        verdict.of_kernel(walls.of(1))
 
 
 def test_whose_files_are() -> None:
-    assert "uid 7" in walls.user(a_reach())
+    assert "uid 7" in verdict.user(a_trial())
     with pytest.raises(EngineError, match="uid 100007, and not to 7"):
-        walls.user(a_reach(uid=100007))
+        verdict.user(a_trial(uid=100007))
 
 
 # The tracking server.

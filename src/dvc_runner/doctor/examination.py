@@ -9,10 +9,11 @@ from pathlib import Path
 from dvc_runner.doctor.disk import room
 from dvc_runner.doctor.engine import Engine
 from dvc_runner.doctor.finding import Check, Finding, NotApplicableError, Once, examine
-from dvc_runner.doctor.reach import Reach, try_out
 from dvc_runner.doctor.tracking import prove as tracking_server
-from dvc_runner.doctor.walls import Walls, user
+from dvc_runner.doctor.trial import Tried, try_out
+from dvc_runner.doctor.verdict import OF_CONTAINERS, Verdict, of_kernel, of_processes, user
 from dvc_runner.errors import EXIT_ENGINE, EXIT_HOST_PATH, ConfigurationError, DvcRunnerError
+from dvc_runner.executors import walls
 from dvc_runner.executors.base import Executor
 from dvc_runner.executors.process import ProcessExecutor
 from dvc_runner.model import Network, Stage
@@ -66,48 +67,52 @@ def _of_engine(patient: Patient, stages: Once[tuple[Stage, ...]]) -> Iterator[Ch
 
 
 def _of_containers(patient: Patient, server: Once[str]) -> Iterator[Check]:
-    def start(network: Network) -> Once[Reach]:
-        def reach() -> Reach:
+    def start(network: Network) -> Once[Tried]:
+        def made() -> Tried:
             patient.engine.require()
             with patient.engine.executor() as executor:
                 return try_out(executor, _around(patient, executor), network, image=patient.engine.stage_image())
 
-        return Once("a container that starts", reach)
+        return Once("a container that starts", made)
 
     alone = start(Network.NONE)
-    yield from _of_walls("container", Walls(promised=True), alone, _with(server, start(Network.TRACKING)))
+    yield from _of_trials("container", OF_CONTAINERS, alone, _with(server, start(Network.TRACKING)))
     yield Check(name="container user", prove=lambda: user(alone()), limit_s=STAGE_S, exit_code=EXIT_ENGINE)
 
 
 def _of_processes(patient: Patient, server: Once[str]) -> Iterator[Check]:
-    def start(network: Network) -> Once[Reach]:
-        def reach() -> Reach:
+    def start(network: Network) -> Once[Tried]:
+        def made() -> Tried:
             if patient.contained:
                 raise NotApplicableError("this is dvc-runner's own container: it starts stages in containers only")
             with ProcessExecutor(patient.project.root, cache=patient.cache).opened() as executor:
                 return try_out(executor, _around(patient, executor), network, image=None)
 
-        return Once("a process that starts", reach)
+        return Once("a process that starts", made)
 
     tracking = _with(server, start(Network.TRACKING))
-    yield from _of_walls("process", Walls(promised=False), start(Network.NONE), tracking)
+    kernel = walls.here()
+    yield Check(name="process walls", prove=lambda: of_kernel(kernel))
+    yield from _of_trials("process", of_processes(kernel), start(Network.NONE), tracking)
 
 
-def _of_walls(kind: str, walls: Walls, alone: Callable[[], Reach], tracking: Callable[[], Reach]) -> Iterator[Check]:
+def _of_trials(
+    kind: str, verdict: Verdict, alone: Callable[[], Tried], tracking: Callable[[], Tried]
+) -> Iterator[Check]:
     for name, prove in {
-        "files": lambda: walls.files(alone()),
-        "network": lambda: walls.network(alone()),
-        "tracking": lambda: walls.tracking(tracking()),
+        "files": lambda: verdict.files(alone()),
+        "network": lambda: verdict.network(alone()),
+        "tracking": lambda: verdict.tracking(tracking()),
     }.items():
         yield Check(name=f"{kind} {name}", prove=prove, limit_s=STAGE_S, exit_code=EXIT_ENGINE)
 
 
-def _with(server: Once[str], start: Callable[[], Reach]) -> Callable[[], Reach]:
-    def reach() -> Reach:
+def _with(server: Once[str], start: Callable[[], Tried]) -> Callable[[], Tried]:
+    def made() -> Tried:
         server()
         return start()
 
-    return reach
+    return made
 
 
 def _around(patient: Patient, executor: Executor) -> Surroundings:

@@ -24,7 +24,7 @@ NAME = "example.com"
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Reach:
+class Tried:
     """How a stage fared: for each thing an empty text if it could, else how it failed.
 
     ``uid`` is whose the file is that it wrote, ``wanted_uid`` whose it should be.
@@ -40,7 +40,7 @@ class Reach:
     wanted_uid: int
 
 
-def try_out(executor: Executor, around: Surroundings, network: Network, *, image: str | None) -> Reach:
+def try_out(executor: Executor, around: Surroundings, network: Network, *, image: str | None) -> Tried:
     """Start a stage that tries what it can reach; nothing stays of it.
 
     Args:
@@ -82,7 +82,7 @@ def _stage(folder: Path, root: Path, network: Network, image: str | None) -> Sta
     )
 
 
-def _tried(executor: Executor, around: Surroundings, stage: Stage, folder: Path, port: int) -> Reach:
+def _tried(executor: Executor, around: Surroundings, stage: Stage, folder: Path, port: int) -> Tried:
     links = executor.links_deps
     user = sandbox.current_user() if links else sandbox.stage_user(around.root)
     attempt = attempt_of(stage, around, confirm=lambda: None)
@@ -106,7 +106,9 @@ def _tried(executor: Executor, around: Surroundings, stage: Stage, folder: Path,
                 remedy="its own words say why",
             )
         uid = (scratch.workspace / "out.txt").stat().st_uid
-    return Reach(**json.loads("".join(lines)), uid=uid, wanted_uid=user.uid)
+    # An executor may have words of its own to say beside the stage's.
+    told = next(line for line in reversed(lines) if line.startswith("{"))
+    return Tried(**json.loads(told), uid=uid, wanted_uid=user.uid)
 
 
 @contextlib.contextmanager

@@ -1,17 +1,22 @@
-"""Find the container engine that `make run` uses, and what scripts/in-container needs to know.
+"""Find the container engine that `make run` uses, and what docker-compose.yml needs to know.
 
-engine.py prints shell assignments: engine_socket, base_image, runner_image; exit 4 without an engine.
+engine.py prints the variables of docker-compose.yml, for a shell's eval; exit 4 without an engine.
 """
 
 import grp
 import hashlib
+import http.client
+import json
+import os
 import shlex
 import shutil
 import socket
 import subprocess
 import sys
 from contextlib import closing
+from functools import cache
 from pathlib import Path
+from typing import Any
 
 import env_file
 import yaml
@@ -21,7 +26,7 @@ ROOT = Path(__file__).resolve().parent.parent
 DEFAULT_SOCKET = Path("/var/run/docker.sock")
 IMAGE_INPUTS = ("Dockerfile.dvc-runner", ".dockerignore", "pyproject.toml", "uv.lock")
 ENGINE_EXIT_CODE = 4
-ANSWER_TIMEOUT_S = 5
+ANSWER_TIMEOUT_S = 10
 
 
 class EngineError(Exception):
@@ -61,20 +66,37 @@ def find(settings: dict[str, str]) -> Path:
         raise EngineError(f"the engine at {host} is not on this machine")
     path = Path(host.removeprefix("unix://"))
     try:
-        with closing(socket.socket(socket.AF_UNIX)) as connection:
-            connection.settimeout(ANSWER_TIMEOUT_S)
-            connection.connect(str(path))
-            connection.sendall(b"GET /_ping HTTP/1.0\r\nHost: docker\r\n\r\n")
-            alive = b" 200 " in connection.recv(64)
+        alive = ask(path, "/_ping")[0] == http.HTTPStatus.OK
     except PermissionError:
         raise EnginePermissionError(_refused(path)) from None
     except OSError as error:
         raise NoEngineError(f"no container engine answers at {path} ({error.strerror or error})") from None
+    except http.client.HTTPException:
+        alive = False
     if not alive:
         raise EngineError(f"what answers at {path} is no container engine")
     if shutil.which("docker") is None:
         raise EngineError(f"an engine answers at {path}, but the docker command is not installed")
     return path
+
+
+def ask(path: Path, question: str) -> tuple[int, bytes]:
+    """Ask the engine behind a socket; give the status and what it says."""
+    with closing(_Connection(path)) as connection:
+        connection.request("GET", question)
+        answer = connection.getresponse()
+        return answer.status, answer.read()
+
+
+class _Connection(http.client.HTTPConnection):
+    def __init__(self, path: Path) -> None:
+        super().__init__("docker", timeout=ANSWER_TIMEOUT_S)
+        self._path = path
+
+    def connect(self) -> None:
+        self.sock = socket.socket(socket.AF_UNIX)
+        self.sock.settimeout(self.timeout)
+        self.sock.connect(str(self._path))
 
 
 def _refused(path: Path) -> str:
@@ -127,19 +149,56 @@ def runner_image(base: str) -> str:
     return f"dvc-runner:{digest.hexdigest()[:16]}"
 
 
-def main() -> int:
-    """Print the assignments."""
+def variables(settings: dict[str, str]) -> dict[str, str]:
+    """Return what docker-compose.yml needs to know of this machine.
+
+    Raises:
+        EngineError: There is no engine to use.
+        SettingsError: params.yaml names no base image.
+    """
+    base = base_image(settings)
+    path = find(settings)
+    owner, group = ROOT.stat(), path.stat().st_gid
+    # In a rootless engine's containers, root is the user who runs it, and other numbers are nobody's.
+    rootless = "name=rootless" in _info(path).get("SecurityOptions", ())
+    return {
+        "DOCKER_HOST": f"unix://{path}",
+        "ENGINE_SOCKET": str(path),
+        "ENGINE_SOCKET_GROUP": "0" if rootless else str(group),
+        "PROJECT_OWNER": "0:0" if rootless else f"{owner.st_uid}:{owner.st_gid}",
+        "DVC_RUNNER_BASE_IMAGE": base,
+        "DVC_RUNNER_IMAGE": runner_image(base),
+    }
+
+
+def shares_kernel(path: Path) -> bool:
+    """Say whether the engine's containers run on this system itself, and not in a virtual machine of it."""
+    return bool(_info(path).get("KernelVersion") == os.uname().release)
+
+
+@cache
+def _info(path: Path) -> dict[str, Any]:
     try:
-        settings = env_file.settings(ROOT)
-        base = base_image(settings)
-        values = {"engine_socket": str(find(settings)), "base_image": base, "runner_image": runner_image(base)}
+        status, text = ask(path, "/info")
+        found = json.loads(text) if status == http.HTTPStatus.OK else None
+    except (OSError, http.client.HTTPException, ValueError):
+        found = None
+    if not isinstance(found, dict):
+        raise EngineError(f"the engine at {path} does not say what it is (docker info)")
+    return found
+
+
+def main() -> int:
+    """Print the variables."""
+    try:
+        found = variables(env_file.settings(ROOT))
     except EngineError as error:
         sys.stderr.write(f"engine: {error}\n")
         return ENGINE_EXIT_CODE
     except SettingsError as error:
         sys.stderr.write(f"{error}\n")
         return 3
-    sys.stdout.write("".join(f"{name}={shlex.quote(value)}\n" for name, value in values.items()))
+    sys.stdout.write("".join(f"export {name}={shlex.quote(value)}\n" for name, value in found.items()))
     return 0
 
 

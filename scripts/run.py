@@ -21,7 +21,7 @@ import env_file
 import summary
 
 ROOT = Path(__file__).resolve().parent.parent
-IN_CONTAINER = ROOT / "scripts" / "in-container"
+IN_CONTAINER = ROOT / "scripts" / "in_container.py"
 ON_HOST = Path(sys.executable).with_name("dvc-runner")
 
 
@@ -95,7 +95,7 @@ def main() -> int:
     if "DOCKER_HOST" not in settings and not engine.DEFAULT_SOCKET.exists():
         os.environ["DOCKER_HOST"] = engine.address(settings)
     command = "build" if options.build else "doctor" if options.doctor else "run"
-    code = run([program, command, *options.stages])
+    code = run([*([sys.executable] if program == IN_CONTAINER else []), program, command, *options.stages])
     if code == 0 and command == "run":
         summary.show()
     return code

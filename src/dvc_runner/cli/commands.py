@@ -2,6 +2,8 @@
 
 import contextlib
 import dataclasses
+import os
+import signal
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -18,7 +20,7 @@ from dvc_runner.pipeline.run import Request, Run
 from dvc_runner.pipeline.stage_run import Surroundings, run_stage
 from dvc_runner.report import summary, words
 from dvc_runner.report.progress import JsonLines, Progress
-from dvc_runner.workspace import run_lock
+from dvc_runner.workspace import lifeline, run_lock
 from dvc_runner.workspace.dvc_project import DvcProject
 from dvc_runner.workspace.sandbox import FOLDER
 
@@ -93,7 +95,10 @@ def _prefixed(address: str) -> Callable[[str], None]:
 def opened(home: Path | None = None) -> Iterator[tuple[DvcProject, Settings]]:
     """Open the project of the working folder; its settings are in ``home``, if given, else at its root."""
     with contextlib.closing(DvcProject(Path.cwd())) as project:
-        yield project, settings_file.read(home or project.root)
+        settings = settings_file.read(home or project.root)
+        client = project.root / settings.client if settings.client else None
+        with lifeline.tied(client, end=lambda: os.kill(os.getpid(), signal.SIGTERM)):
+            yield project, settings
 
 
 def _executor(root: Path, settings: Settings, name: str | None, write: Callable[[str], None]) -> Executor:

@@ -39,6 +39,16 @@ class Settings:
         return self.values.get("DVC_RUNNER_CONTAINER") or None
 
     @property
+    def client(self) -> str | None:
+        """DVC_RUNNER_CLIENT: a file of the project that whoever started our container keeps locked."""
+        return self.values.get("DVC_RUNNER_CLIENT") or None
+
+    @property
+    def host_root(self) -> str | None:
+        """DVC_RUNNER_HOST_ROOT: where the project lies on the engine's host, if that is to be told."""
+        return self.values.get("DVC_RUNNER_HOST_ROOT") or None
+
+    @property
     def base_image(self) -> str | None:
         """BASE_IMAGE: what takes the place of the stages' base image."""
         return self.values.get("BASE_IMAGE") or None

@@ -46,9 +46,9 @@ def created(client: docker.APIClient, body: dict[str, Any], *, stdin: bool = Fal
             stream = client.attach_socket(container, params=streams)
             # The SDK hangs the response on the socket it gives; closing the socket alone leaves it half open.
             stack.callback(stream._response.close)  # noqa: SLF001 - docker 7
-            # Asked before the start, so that an end cannot be missed.
+            # Asked before the start, so that an end cannot be missed. Podman forgets the exit code by "removed".
             url = f"{client.base_url}/v{client.api_version}/containers/{container}/wait"
-            end = client.post(url, params={"condition": "removed"}, stream=True, timeout=None)
+            end = client.post(url, params={"condition": "next-exit"}, stream=True, timeout=None)
             stack.callback(end.close)
             end.raise_for_status()
         yield Attached(id=container, stream=stream, end=end)
@@ -170,8 +170,9 @@ def sweep(client: docker.APIClient, *, older_than: float) -> int:
         How many were removed.
     """
     with told("list containers"):
-        found = client.containers(all=True, filters={"label": LABEL, "status": list(SWEPT)})
-    old = [container["Id"] for container in found if container["Created"] < older_than]
+        found = client.containers(all=True, filters={"label": LABEL})
+    # Not asked for by a filter: Podman knows no "dead", and refuses.
+    old = [container["Id"] for container in found if container["State"] in SWEPT and container["Created"] < older_than]
     for container in old:
         remove(client, container)
     return len(old)

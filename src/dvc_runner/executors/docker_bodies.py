@@ -74,9 +74,8 @@ def stage(spec: ContainerSpec, guard_id: str, on_host: Callable[[Path], str]) ->
         "NetworkMode": f"container:{guard_id}",
         "PidMode": f"container:{guard_id}",
         "Mounts": mounts,
-        "Tmpfs": {
-            "/tmp": f"rw,exec,nosuid,nodev,mode=700,uid={spec.user.uid},gid={spec.user.gid}"  # noqa: S108 - the container's own
-        },
+        # The container's own; by its mode and not by its owner, since Podman knows no uid= there.
+        "Tmpfs": {"/tmp": "rw,exec,nosuid,nodev,mode=1777"},  # noqa: S108
         "PidsLimit": PIDS_LIMIT,
         "ShmSize": spec.limits.shm_bytes,
         **_limits(spec),

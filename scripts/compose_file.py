@@ -87,7 +87,7 @@ def _variable(found: re.Match[str], variables: Mapping[str, str]) -> str:
         return "$"
     value = variables.get(name, "")
     if not value and kind == "?":
-        raise SettingsError(f"{NAME} needs {name}, which {words}", f'eval "$(scripts/python scripts/engine.py)"')
+        raise SettingsError(f"{NAME} needs {name}, which {words}", 'eval "$(scripts/python scripts/engine.py)"')
     return value or (words if kind == "-" else "")
 
 

@@ -52,8 +52,8 @@ def build_missing(service: dict[str, str], base: str, environment: dict[str, str
         ImageError: It cannot be built.
     """
     image = service["image"]
-    shown = subprocess.run(["docker", "image", "inspect", image], env=environment, capture_output=True, check=False)
-    if shown.returncode == 0:
+    inspect = ["docker", "image", "inspect", image]
+    if subprocess.run(inspect, env=environment, capture_output=True, check=False).returncode == 0:
         return
     LOG.parent.mkdir(parents=True, exist_ok=True)
     sys.stderr.write(f"building the image {image} (a minute or two, once)\n")

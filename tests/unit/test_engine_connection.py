@@ -14,7 +14,7 @@ from tests.support.servers import answering
 from dvc_runner.engine import client
 from dvc_runner.errors import EXIT_ENGINE, EXIT_USAGE, EngineError, EnginePermissionError, UsageError
 from dvc_runner.executors.base import Executor
-from dvc_runner.executors.table import choose
+from dvc_runner.executors.table import EngineSettings, choose
 
 NOWHERE = "unix:///nonexistent/docker.sock"
 
@@ -88,9 +88,8 @@ def test_a_socket_that_is_not_ours_names_the_group(folder: Path, forbidden: str)
 
 
 def chosen(wanted: str | None, host: str) -> tuple[Executor, str]:
-    return choose(
-        wanted, Path("/project"), engine_host=host, guard_image="guard", base_image=None, cache=Path("/cache")
-    )
+    engine = EngineSettings(host=host, guard_image="guard")
+    return choose(wanted, Path("/project"), engine=engine, cache=Path("/cache"))
 
 
 def test_no_engine_gives_processes_and_says_why() -> None:

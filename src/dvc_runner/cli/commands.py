@@ -13,7 +13,7 @@ from dvc_runner.cli.printing import err, machine_readable, out
 from dvc_runner.cli.settings import Settings
 from dvc_runner.errors import DvcRunnerError, UsageError
 from dvc_runner.executors.base import Executor
-from dvc_runner.executors.table import choose
+from dvc_runner.executors.table import EngineSettings, choose
 from dvc_runner.pipeline.check import check
 from dvc_runner.pipeline.record import Observer, Record
 from dvc_runner.pipeline.run import Request, Run
@@ -105,9 +105,12 @@ def _executor(root: Path, settings: Settings, name: str | None, write: Callable[
     executor, why = choose(
         name or settings.executor,
         root,
-        engine_host=settings.engine_host,
-        guard_image=settings.guard_image,
-        base_image=settings.base_image,
+        engine=EngineSettings(
+            host=settings.engine_host,
+            guard_image=settings.guard_image,
+            base_image=settings.base_image,
+            host_root=settings.host_root,
+        ),
         cache=settings.cache,
     )
     write(f"executor: {why}")

@@ -48,7 +48,15 @@ class DockerExecutor:
     name: ClassVar[str] = "docker"
     links_deps: ClassVar[bool] = False
 
-    def __init__(self, engine: docker.APIClient, root: Path, *, guard_image: str, base_image: str | None) -> None:
+    def __init__(
+        self,
+        engine: docker.APIClient,
+        root: Path,
+        *,
+        guard_image: str,
+        base_image: str | None,
+        host_root: str | None,
+    ) -> None:
         """Use an engine for the project at ``root``.
 
         Args:
@@ -56,11 +64,13 @@ class DockerExecutor:
             root: The project.
             guard_image: An image with Python, for guards.
             base_image: Takes the place of every BASE_IMAGE build argument, if given.
+            host_root: Where the engine's host has the project, if that is not to be found out.
         """
         self._engine = engine
         self._root = root
         self._guard_image = guard_image
         self._base_image = base_image
+        self._host_root = host_root
         self._paths: host_paths.HostPaths | None = None
 
     @contextlib.contextmanager
@@ -102,7 +112,7 @@ class DockerExecutor:
         """
         if self._paths is None:
             images.ensure_pulled(self._engine, self._guard_image, lambda _: None)
-            self._paths = host_paths.find(self._engine, self._root, self._guard_image)
+            self._paths = host_paths.find(self._engine, self._root, self._guard_image, self._host_root)
         return self._paths.translate(path)
 
     def docker_run(self, spec: ContainerSpec) -> DockerRun:
@@ -161,13 +171,22 @@ class DockerExecutor:
         return ContainerExit(code=code if code is not None else -1, ending=ending, seconds=seconds)
 
 
-def connect(root: Path, host: str | None, *, guard_image: str, base_image: str | None) -> DockerExecutor:
+def connect(
+    root: Path,
+    host: str | None,
+    *,
+    guard_image: str,
+    base_image: str | None,
+    host_root: str | None = None,
+) -> DockerExecutor:
     """Connect to the engine at ``host`` for the project at ``root``.
 
     Raises:
         EngineError: None answers there.
     """
-    return DockerExecutor(client.connect(host), root, guard_image=guard_image, base_image=base_image)
+    return DockerExecutor(
+        client.connect(host), root, guard_image=guard_image, base_image=base_image, host_root=host_root
+    )
 
 
 def _repository(address: str) -> str:

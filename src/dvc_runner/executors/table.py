@@ -1,5 +1,6 @@
 """Which executor a run uses."""
 
+from dataclasses import dataclass
 from pathlib import Path
 
 from dvc_runner.errors import EngineError, EnginePermissionError, UsageError
@@ -11,13 +12,26 @@ from dvc_runner.executors.process import ProcessExecutor
 EXECUTORS = (DockerExecutor.name, ProcessExecutor.name)
 
 
+@dataclass(frozen=True, kw_only=True, slots=True)
+class EngineSettings:
+    """Which engine, and how it is used.
+
+    ``host`` is as DOCKER_HOST has it, None the default socket; ``guard_image`` has a Python;
+    ``base_image`` takes the place of every BASE_IMAGE build argument; ``host_root`` is where the
+    engine's host has the project, if that is not to be found out.
+    """
+
+    host: str | None
+    guard_image: str
+    base_image: str | None = None
+    host_root: str | None = None
+
+
 def choose(
     wanted: str | None,
     root: Path,
     *,
-    engine_host: str | None,
-    guard_image: str,
-    base_image: str | None,
+    engine: EngineSettings,
     cache: Path,
 ) -> tuple[Executor, str]:
     """Give the executor, and why it was chosen, in one line.
@@ -25,9 +39,7 @@ def choose(
     Args:
         wanted: An executor's name; None takes docker where an engine answers.
         root: The project.
-        engine_host: As DOCKER_HOST has it; None is the default socket.
-        guard_image: An image with Python.
-        base_image: Takes the place of every BASE_IMAGE build argument, if given.
+        engine: Which one, and how it is used.
         cache: The folder for virtual environments.
 
     Raises:
@@ -39,7 +51,13 @@ def choose(
     if wanted == ProcessExecutor.name:
         return ProcessExecutor(root, cache=cache), f"process, as asked; {walls.here().sentence}"
     try:
-        executor = docker.connect(root, engine_host, guard_image=guard_image, base_image=base_image)
+        executor = docker.connect(
+            root,
+            engine.host,
+            guard_image=engine.guard_image,
+            base_image=engine.base_image,
+            host_root=engine.host_root,
+        )
     except EnginePermissionError:
         raise
     except EngineError as error:

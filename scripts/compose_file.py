@@ -19,6 +19,7 @@ LISTS = {
     "cap_add": "--cap-add",
     "security_opt": "--security-opt",
 }
+MISSING_IS_AN_ERROR = {"create_host_path": False}
 TRANSLATED_ELSEWHERE = ("image", "build", "environment", "volumes")
 
 
@@ -45,19 +46,13 @@ def run_options(service: Mapping[str, Any], root: Path) -> list[str]:
     Raises:
         SettingsError: It says something that is not translated.
     """
-    known = {*FLAGS, *OPTIONS, *LISTS, *TRANSLATED_ELSEWHERE}
-    for key in service:
-        if key not in known:
-            raise SettingsError(
-                f"{NAME}: make run does not know {key} of dvc-runner",
-                f"use one of {', '.join(sorted(known))}, or run it with docker compose",
-            )
+    _check(service, {*FLAGS, *OPTIONS, *LISTS, *TRANSLATED_ELSEWHERE})
     words = [flag for key, flag in FLAGS.items() if service.get(key)]
     for key, option in OPTIONS.items():
         words += [option, str(service[key])] if key in service else []
     for key, option in LISTS.items():
         words += [word for value in service.get(key, []) for word in (option, str(value))]
-    for name, value in service.get("environment", {}).items():
+    for name, value in _mapping(service.get("environment", {}), "environment").items():
         words += ["--env", name if value is None else f"{name}={value}"]
     for volume in service.get("volumes", []):
         words += ["--mount", _mount(volume, root)]
@@ -91,7 +86,26 @@ def _variable(found: re.Match[str], variables: Mapping[str, str]) -> str:
     return value or (words if kind == "-" else "")
 
 
-def _mount(volume: Mapping[str, Any], root: Path) -> str:
+def _mount(volume: object, root: Path) -> str:
+    found = _mapping(volume, str(volume))
+    _check(found, {"type", "source", "target", "bind"})
+    if found.get("bind", MISSING_IS_AN_ERROR) != MISSING_IS_AN_ERROR:
+        raise SettingsError(f"{NAME}: bind of {found['target']} is {found['bind']}", f"write {MISSING_IS_AN_ERROR}")
     # A line of CSV: a path may hold a comma or a quote.
-    source = str(root / volume["source"]).replace('"', '""')
-    return f'type={volume["type"]},"source={source}",target={volume["target"]}'
+    source = str(root / found["source"]).replace('"', '""')
+    return f'type={found["type"]},"source={source}",target={found["target"]}'
+
+
+def _mapping(value: object, name: str) -> Mapping[str, Any]:
+    if not isinstance(value, dict):
+        raise SettingsError(f"{NAME}: make run cannot read {name}", "write it as NAME: VALUE, one a line")
+    return value
+
+
+def _check(keys: Mapping[str, Any], known: set[str]) -> None:
+    for key in keys:
+        if key not in known:
+            raise SettingsError(
+                f"{NAME}: make run does not know the key {key}",
+                f"use one of {', '.join(sorted(known))}, or run it with docker compose",
+            )

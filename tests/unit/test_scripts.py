@@ -8,7 +8,7 @@ import signal
 import socket
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
@@ -274,36 +274,42 @@ DOCKER = """
 case "$1" in
   image) exit ${IMAGE_MISSING:-0} ;;
   build) for word; do printf '%s\\n' "$word"; done >"$RECORD.build"; exit ${BUILD_FAILS:-0} ;;
-  run) for word; do printf '%s\\n' "$word"; done >"$RECORD"; exit 7 ;;
+  run)
+    for word; do printf '%s\\n' "$word"; done >"$RECORD"
+    { flock --nonblock "$DVC_RUNNER_CLIENT" true && echo free || echo held; } >"$RECORD.client"
+    exit 7 ;;
 esac
 """
 
 
 @pytest.fixture
-def in_container(tmp_path: Path) -> Iterator[Callable[..., list[str]]]:
-    """Run scripts/in-container in a folder with a difficult name; give what docker was told."""
+def in_container(tmp_path: Path) -> Callable[..., list[str]]:
+    """Run scripts/in_container.py in a folder with a difficult name; give what docker was told."""
     root = tmp_path / 'a "projéct", mine'
     for name in ("scripts", "src"):
         shutil.copytree(ROOT / name, root / name, ignore=shutil.ignore_patterns("__pycache__"))
-    for name in (*engine.IMAGE_INPUTS, "params.yaml"):
+    for name in (*engine.IMAGE_INPUTS, "params.yaml", "docker-compose.yml"):
         shutil.copy(ROOT / name, root)
-    (root / ".venv" / "bin").mkdir(parents=True)
-    program(root / ".venv" / "bin", "python", f'exec "{sys.executable}" "$@"')
     program(tmp_path / "bin", "docker", DOCKER)
     path = tmp_path / "d.sock"
 
-    def act(*words: str, code: int = 7, **settings: str) -> list[str]:
+    def act(
+        *words: str, code: int = 7, kernel: str | None = None, security: Sequence[str] = (), **settings: str
+    ) -> list[str]:
         record = tmp_path / "record"
         environment = settings | {
             "RECORD": str(record),
             "DOCKER_HOST": f"unix://{path}",
             "PATH": f"{tmp_path / 'bin'}{os.pathsep}{os.environ['PATH']}",
         }
-        printed = started([root / "scripts/in-container", *words], root, code=code, environment=environment)
+        command: list[str | Path] = [sys.executable, root / "scripts/in_container.py", *words]
+        info = json.dumps({"KernelVersion": kernel or os.uname().release, "SecurityOptions": security})
+        with answering(path, b"HTTP/1.0 200 OK\r\n\r\n" + info.encode()):
+            printed = started(command, root, code=code, environment=environment)
+        path.unlink()
         return record.read_text().splitlines() if record.exists() else printed.splitlines()
 
-    with answering(path, b"HTTP/1.0 200 OK\r\n\r\nOK"):
-        yield act
+    return act
 
 
 def test_the_container_gets_the_workspace_and_the_socket(
@@ -317,6 +323,18 @@ def test_the_container_gets_the_workspace_and_the_socket(
     assert told[-2:] == ["run", "train"]
     assert told[-3].startswith("dvc-runner:")
     assert "--tty" not in told
+    assert (tmp_path / "record.client").read_text() == "held\n"
+
+
+def test_in_a_rootless_engine_the_owner_is_root(in_container: Callable[..., list[str]]) -> None:
+    told = in_container("run", security=["name=seccomp,profile=default", "name=rootless"])
+    assert told[told.index("--user") + 1] == "0:0"
+    assert told[told.index("--group-add") + 1] == "0"
+
+
+def test_a_virtual_machine_does_not_see_the_lock(in_container: Callable[..., list[str]], tmp_path: Path) -> None:
+    in_container("run", kernel="6.10.14-linuxkit")
+    assert not list((tmp_path / 'a "projéct", mine').glob(".local/clients/*"))
 
 
 def test_secrets_are_handed_over_by_name(in_container: Callable[..., list[str]]) -> None:

@@ -160,7 +160,7 @@ def variables(settings: dict[str, str]) -> dict[str, str]:
     path = find(settings)
     owner, group = ROOT.stat(), path.stat().st_gid
     # In a rootless engine's containers, root is the user who runs it, and other numbers are nobody's.
-    rootless = "name=rootless" in _info(path).get("SecurityOptions", ())
+    rootless = is_rootless(path)
     return {
         "DOCKER_HOST": f"unix://{path}",
         "ENGINE_SOCKET": str(path),
@@ -169,6 +169,16 @@ def variables(settings: dict[str, str]) -> dict[str, str]:
         "DVC_RUNNER_BASE_IMAGE": base,
         "DVC_RUNNER_IMAGE": runner_image(base),
     }
+
+
+def is_rootless(path: Path) -> bool:
+    """Say whether the engine runs as a user."""
+    if "name=rootless" in (_info(path).get("SecurityOptions") or ()):
+        return True
+    # Podman before 5 tells it in a place of its own, which Docker does not have.
+    status, text = ask(path, "/v4.0.0/libpod/info")
+    host = json.loads(text).get("host", {}) if status == http.HTTPStatus.OK else {}
+    return bool(host.get("security", {}).get("rootless"))
 
 
 def shares_kernel(path: Path) -> bool:

@@ -104,9 +104,8 @@ def test_sentence(abi: int, sentence: str) -> None:
 
 
 def test_a_run_says_it_at_its_start(tmp_path: Path) -> None:
-    _, why = table.choose(
-        "process", tmp_path, engine_host=None, guard_image="", base_image=None, cache=tmp_path / "cache"
-    )
+    engine = table.EngineSettings(host=None, guard_image="")
+    _, why = table.choose("process", tmp_path, engine=engine, cache=tmp_path / "cache")
     assert why == f"process, as asked; {walls.here().sentence}"
 
 

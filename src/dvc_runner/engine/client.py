@@ -42,6 +42,16 @@ def connect(host: str | None) -> docker.APIClient:
     return client
 
 
+def is_rootless(client: docker.APIClient) -> bool:
+    """Say whether the engine runs as a user: that one is root in its containers, other numbers are nobody's."""
+    with told("say what it is"):
+        if any("name=rootless" in option for option in client.info().get("SecurityOptions") or ()):
+            return True
+        # Podman before 5 tells it in a place of its own, which Docker does not have.
+        answer = client.get(f"{client.base_url}/v{client.api_version}/libpod/info")
+        return bool(answer.ok and answer.json()["host"]["security"]["rootless"])
+
+
 @contextlib.contextmanager
 def told(action: str) -> Iterator[None]:
     """Raise our error where the engine refuses, or goes away during, ``action``."""

@@ -7,6 +7,7 @@ for ``network: tracking``, the one server that the guard forwards to.
 """
 
 import contextlib
+import os
 import re
 import threading
 import time
@@ -36,6 +37,7 @@ from dvc_runner.model import (
     Environment,
     Network,
     Stage,
+    User,
 )
 
 SIGKILLED = 137
@@ -72,6 +74,7 @@ class DockerExecutor:
         self._base_image = base_image
         self._host_root = host_root
         self._paths: host_paths.HostPaths | None = None
+        self._as_root: bool | None = None
 
     @contextlib.contextmanager
     def opened(self) -> Iterator["DockerExecutor"]:
@@ -118,13 +121,23 @@ class DockerExecutor:
     def docker_run(self, spec: ContainerSpec) -> DockerRun:
         """Give the command that starts the stage as ``execute`` does, as far as a shell can: without a guard."""
         # A shell's docker run has no guard that leads the server's address to the stage's own loopback.
-        body = bodies.stage(replace(spec, tracking=None), "", self.on_host)
+        body = bodies.stage(replace(self._as_owner(spec), tracking=None), "", self.on_host)
         flags = docker_flags.flags(body, network=spec.network, api_version=self._engine.api_version)
         return DockerRun(flags=flags, image=body["Image"], argv=spec.argv)
 
+    def _as_owner(self, spec: ContainerSpec) -> ContainerSpec:
+        """Have the stage run as whoever writes files of the project's owner.
+
+        In a rootless engine's containers that is root; a runner that is root gives files to another user and
+        takes them back, there as anywhere.
+        """
+        if self._as_root is None:
+            self._as_root = os.geteuid() != 0 and client.is_rootless(self._engine)
+        return replace(spec, user=User(uid=0, gid=0)) if self._as_root else spec
+
     def execute(self, spec: ContainerSpec, on_line: Callable[[str], None]) -> ContainerExit:
         """Start a guard and the stage beside it; wait for the stage's end."""
-        on_host = self.on_host
+        on_host, spec = self.on_host, self._as_owner(spec)
         tracking = spec.tracking if spec.network is Network.TRACKING else None
         with contextlib.ExitStack() as stack:
             if tracking:

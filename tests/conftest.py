@@ -19,6 +19,7 @@ from dvc_runner.engine import client
 from dvc_runner.errors import EngineError
 from dvc_runner.executors import docker
 from dvc_runner.executors.process import ProcessExecutor
+from dvc_runner.interrupts import SIGNALS
 
 FOREIGN = ("DVC_", "MLFLOW_", "DAGSHUB_", "GIT_")
 
@@ -109,7 +110,7 @@ def here(monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]) -> 
             code = int(ended.code or 0)
         return Finished(code, *capfd.readouterr())
 
-    handlers = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGHUP)}
+    handlers = {number: signal.getsignal(number) for number in SIGNALS}
     yield run
     for number, handler in handlers.items():
         signal.signal(number, handler)

@@ -1,14 +1,13 @@
 """The entry point: reads arguments, and turns every error of ours into words and an exit code."""
 
 import argparse
-import signal
 import sys
-from types import FrameType
 
 from dvc_runner import __version__
 from dvc_runner.cli import settings
 from dvc_runner.cli.printing import err, print_anything
 from dvc_runner.errors import EXIT_INTERRUPTED, DvcRunnerError, of_os_error
+from dvc_runner.interrupts import INTERRUPTS
 
 EXIT_CODES = """exit codes:
   0 done · 1 a stage failed · 2 usage · 3 configuration · 4 container engine
@@ -19,8 +18,7 @@ def main(arguments: list[str] | None = None) -> int:
     """Run one command; give its exit code."""
     print_anything()
     parsed = _parser().parse_args(arguments)
-    for number in (signal.SIGTERM, signal.SIGHUP):
-        signal.signal(number, _interrupt)
+    INTERRUPTS.listen()
     try:
         return _dispatch(parsed)
     except KeyboardInterrupt:
@@ -62,11 +60,6 @@ def _dispatch(parsed: argparse.Namespace) -> int:
 def _told(error: DvcRunnerError) -> int:
     err(f"error: {error}\n  {error.remedy}")
     return error.exit_code
-
-
-def _interrupt(number: int, frame: FrameType | None) -> None:
-    del number, frame
-    raise KeyboardInterrupt
 
 
 def _parser() -> argparse.ArgumentParser:

@@ -1,6 +1,7 @@
 """Containers as context managers: made on entry, gone on exit, ended with their runner."""
 
 import contextlib
+import select
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -10,14 +11,16 @@ from typing import Any
 import docker
 import requests
 from docker.errors import APIError
-from docker.utils.socket import frames_iter
 
 from dvc_runner.engine.client import told
+from dvc_runner.engine.frames import payloads
 from dvc_runner.engine.images import LABEL
 from dvc_runner.engine.lines import Lines
 from dvc_runner.errors import EngineError
+from dvc_runner.interrupts import INTERRUPTS
 
 STOP_S = 5
+STEP_S = 0.1
 REMOVE_TRIES = 5
 REMOVE_PAUSE_S = 0.1
 SWEPT = ("created", "exited", "dead")
@@ -70,7 +73,7 @@ def await_output(container: Attached) -> None:
     Raises:
         EngineError: It ended without one.
     """
-    if next(iter(frames_iter(container.stream, tty=False)), None) is None:
+    if not any(payloads(container.stream)):
         raise EngineError(
             "a stage's guard ended as soon as it began",
             remedy="its image needs a python3: see BASE_IMAGE in .env.example",
@@ -100,16 +103,45 @@ def ran_out_of_memory(client: docker.APIClient, container: str, since: float) ->
         return any(True for _ in events)
 
 
-def lines(container: Attached, on_line: Callable[[str], None]) -> None:
-    """Hand over a container's output, line by line, until it ends; over-long lines are cut up."""
+def lines(container: Attached, on_line: Callable[[str], None], *, wake: int | None = None) -> None:
+    """Hand over a container's output, line by line, until it ends; over-long lines are cut up.
+
+    Raises:
+        KeyboardInterrupt: ``wake``, a file descriptor, can be read.
+    """
     cut = Lines(on_line)
-    for _, chunk in frames_iter(container.stream, tty=False):
-        cut.feed(chunk)
+    for chunk in payloads(container.stream, wake):
+        if chunk is None:
+            INTERRUPTS.give_way()
+        else:
+            cut.feed(chunk)
     cut.end()
 
 
-def stop(client: docker.APIClient, container: str, *, signal: str = "SIGTERM") -> None:
-    """Ask a container to end; one that is gone already is fine."""
+def await_end(container: Attached, wake: int) -> None:
+    """Wait for a container's end: it may have closed its output long before.
+
+    Raises:
+        KeyboardInterrupt: ``wake``, a file descriptor, can be read.
+    """
+    # Nothing of the answer can be buffered already: it was asked for before the start.
+    ready, _, _ = select.select([container.end.raw, wake], [], [])
+    if wake in ready:
+        INTERRUPTS.give_way()
+
+
+def end(client: docker.APIClient, container: str, over: threading.Event) -> None:
+    """Ask a container to end; kill it after ``STOP_S``, or at a second interrupt, unless it is ``over``."""
+    _signal(client, container, "SIGTERM")
+    until = time.monotonic() + STOP_S
+    while time.monotonic() < until and not over.wait(STEP_S) and not INTERRUPTS.hurry.is_set():
+        pass
+    if not over.is_set():
+        _signal(client, container, "SIGKILL")
+
+
+def _signal(client: docker.APIClient, container: str, signal: str) -> None:
+    """Signal a container; one that is gone already is fine."""
     with contextlib.suppress(APIError, requests.RequestException, OSError):
         client.kill(container, signal=signal)
 

@@ -2,11 +2,13 @@
 
 It is handed to the guard's Python as text, so it imports the standard library only. It ends, and
 the stage with it, when its standard input closes: the engine closes it as soon as the runner is
-gone, however the runner went. Until then it reaps zombies, and carries what the stage sends to
-the loopback port given as its argument to the socket that the runner listens on.
+gone, however the runner went. An engine that was restarted meanwhile does not, so it ends as well
+when the runner's lock on a file is let go. Until then it reaps zombies, and carries what the stage
+sends to the loopback port given as its argument to the socket that the runner listens on.
 """
 
 import contextlib
+import fcntl
 import os
 import select
 import signal
@@ -15,6 +17,7 @@ import sys
 import threading
 
 SOCKET = "/run/dvc-runner/tracking.sock"
+LINK = "/run/dvc-runner/runner"
 
 
 def pump(source: socket.socket, sink: socket.socket) -> None:
@@ -50,6 +53,28 @@ def serve(server: socket.socket) -> None:
         threading.Thread(target=carry, args=(inside,), daemon=True).start()
 
 
+def open_link() -> int | None:
+    """Open the file that the runner holds locked; None where its lock cannot be seen from here.
+
+    Between an engine in a virtual machine and a runner outside of it, it cannot.
+    """
+    with contextlib.suppress(OSError):
+        link = os.open(LINK, os.O_RDONLY)
+        try:
+            fcntl.flock(link, fcntl.LOCK_SH | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return link
+        os.close(link)
+    return None
+
+
+def end_with(link: int) -> None:
+    """End as soon as the runner's lock is gone."""
+    with contextlib.suppress(OSError):
+        fcntl.flock(link, fcntl.LOCK_SH)
+        os._exit(0)
+
+
 def reap(*_: object) -> None:
     """Take the exit status of whatever the stage left behind."""
     try:
@@ -62,6 +87,9 @@ def reap(*_: object) -> None:
 def main() -> None:
     """Guard until standard input ends."""
     signal.signal(signal.SIGCHLD, reap)
+    link = open_link()
+    if link is not None:
+        threading.Thread(target=end_with, args=(link,), daemon=True).start()
     if len(sys.argv) > 1:
         server = socket.create_server(("127.0.0.1", int(sys.argv[1])))
         threading.Thread(target=serve, args=(server,), daemon=True).start()

@@ -17,19 +17,26 @@ class Lines:
 
     def feed(self, chunk: bytes) -> None:
         """Take the next bytes of the stream."""
-        *whole, self._rest = (self._rest + self._decoder.decode(chunk)).split("\n")
+        text = self._rest + self._decoder.decode(chunk)
+        *whole, self._rest = text.split("\n")
+        if "\r" in text:
+            whole = [line.rstrip("\r") for line in whole]
+        if len(max(whole, key=len, default="")) > LONGEST_LINE:
+            whole = [piece for line in whole for piece in _pieces(line)]
         for line in whole:
-            self._hand_over(line.rstrip("\r"))
-        while len(self._rest) > LONGEST_LINE:
-            self._on_line(self._rest[:LONGEST_LINE])
-            self._rest = self._rest[LONGEST_LINE:]
+            self._on_line(line)
+        if len(self._rest) > LONGEST_LINE:
+            *pieces, self._rest = _pieces(self._rest)
+            for piece in pieces:
+                self._on_line(piece)
 
     def end(self) -> None:
         """Take the end of the stream."""
         self._rest += self._decoder.decode(b"", final=True)
         if self._rest:
-            self._hand_over(self._rest)
+            for piece in _pieces(self._rest):
+                self._on_line(piece)
 
-    def _hand_over(self, line: str) -> None:
-        for start in range(0, max(len(line), 1), LONGEST_LINE):
-            self._on_line(line[start : start + LONGEST_LINE])
+
+def _pieces(line: str) -> list[str]:
+    return [line[start : start + LONGEST_LINE] for start in range(0, max(len(line), 1), LONGEST_LINE)]

@@ -7,6 +7,7 @@ for ``network: tracking``, the one server that the guard forwards to.
 """
 
 import contextlib
+import functools
 import os
 import re
 import threading
@@ -24,10 +25,13 @@ from dvc_runner.engine import (
     forwarder,
     host_paths,
     images,
+    link,
+    usage,
 )
 from dvc_runner.errors import EngineError
 from dvc_runner.executors import docker_bodies as bodies
 from dvc_runner.executors import docker_flags
+from dvc_runner.interrupts import INTERRUPTS
 from dvc_runner.model import (
     Container,
     ContainerExit,
@@ -137,17 +141,20 @@ class DockerExecutor:
 
     def execute(self, spec: ContainerSpec, on_line: Callable[[str], None]) -> ContainerExit:
         """Start a guard and the stage beside it; wait for the stage's end."""
-        on_host, spec = self.on_host, self._as_owner(spec)
         tracking = spec.tracking if spec.network is Network.TRACKING else None
-        with contextlib.ExitStack() as stack:
+        with INTERRUPTS.postponed(), contextlib.ExitStack() as stack:
+            on_host, spec = self.on_host, self._as_owner(spec)
+            stack.enter_context(link.held(spec.sandbox.control))
             if tracking:
                 stack.enter_context(forwarder.listening(spec.sandbox.control, tracking.host, tracking.port))
             guard = stack.enter_context(
                 containers.created(self._engine, bodies.guard(spec, self._guard_image, on_host), stdin=True)
             )
+            INTERRUPTS.check()
             containers.start(self._engine, guard.id)
             stage = stack.enter_context(containers.created(self._engine, bodies.stage(spec, guard.id, on_host)))
             containers.await_output(guard)
+            INTERRUPTS.check()
             began = time.time()
             containers.start(self._engine, stage.id)
             return self._follow(spec, stage, began, on_line)
@@ -159,29 +166,38 @@ class DockerExecutor:
         began: float,
         on_line: Callable[[str], None],
     ) -> ContainerExit:
-        def end() -> None:
-            containers.stop(self._engine, stage.id)
-            time.sleep(containers.STOP_S)
-            containers.stop(self._engine, stage.id, signal="SIGKILL")
-
-        with containers.deadline(spec.limits.timeout_s, end) as timed_out:
+        over = threading.Event()
+        end = functools.partial(containers.end, self._engine, stage.id, over)
+        wake = INTERRUPTS.fileno()
+        with contextlib.ExitStack() as stack:
+            timed_out = stack.enter_context(containers.deadline(spec.limits.timeout_s, end))
+            stack.callback(over.set)
+            taken = stack.enter_context(usage.sampled(self._engine, stage.id))
             try:
-                containers.lines(stage, on_line)
+                containers.lines(stage, on_line, wake=wake)
+                taken.now()  # its control group is about to go
+                containers.await_end(stage, wake)
             except KeyboardInterrupt:
                 threading.Thread(target=end, daemon=True).start()
                 containers.lines(stage, on_line)
+                containers.exit_code(stage)
                 raise
             code = containers.exit_code(stage)
-        seconds = time.time() - began
-        if timed_out.is_set():
-            ending = Ending.TIMED_OUT
-        elif code is None:
-            ending = Ending.VANISHED
-        elif code == SIGKILLED and containers.ran_out_of_memory(self._engine, stage.id, began):
-            ending = Ending.OUT_OF_MEMORY
-        else:
-            ending = Ending.KILLED if code == SIGKILLED else Ending.EXITED
-        return ContainerExit(code=code if code is not None else -1, ending=ending, seconds=seconds)
+        return ContainerExit(
+            code=code if code is not None else -1,
+            ending=self._ending(stage.id, code, began, timed_out=timed_out.is_set()),
+            seconds=time.time() - began,
+            usage=taken.now(),
+        )
+
+    def _ending(self, stage: str, code: int | None, began: float, *, timed_out: bool) -> Ending:
+        if timed_out:
+            return Ending.TIMED_OUT
+        if code is None:
+            return Ending.VANISHED
+        if code != SIGKILLED:
+            return Ending.EXITED
+        return Ending.OUT_OF_MEMORY if containers.ran_out_of_memory(self._engine, stage, began) else Ending.KILLED
 
 
 def connect(

@@ -1,0 +1,95 @@
+"""Ctrl-C, SIGTERM and SIGHUP: they end a run, and cut through nothing that has to be whole.
+
+The first is raised as ``KeyboardInterrupt``: at once, or where ``postponed`` ends, or by whoever
+waits for ``fileno`` inside it. The second sets ``hurry``: no more grace. The third is raised
+wherever it finds us, for when something hangs.
+"""
+
+import contextlib
+import os
+import signal
+import threading
+import time
+from collections.abc import Iterator
+from types import FrameType
+
+SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+IMPATIENT = 3
+# A terminal signals every process of a group, and a program in front of us may hand the same one on.
+ECHO_S = 0.2
+
+
+class Interrupts:
+    """The interrupts of this process; only its main thread is ever interrupted."""
+
+    def __init__(self) -> None:
+        """Know of none; take none yet."""
+        self.hurry = threading.Event()
+        self._read, self._write = os.pipe()
+        for end in (self._read, self._write):
+            os.set_blocking(end, False)
+        self._received = self._held = 0
+        self._last = -ECHO_S
+        self._pending = False
+
+    def fileno(self) -> int:
+        """Give what can be read from the first interrupt on, by ``select`` and its like."""
+        return self._read
+
+    def listen(self) -> None:
+        """Take the signals from now on; one that is ignored, as under nohup, stays so."""
+        self._forget()
+        for number in SIGNALS:
+            if signal.getsignal(number) != signal.SIG_IGN:
+                signal.signal(number, self._take)
+
+    @contextlib.contextmanager
+    def postponed(self) -> Iterator[None]:
+        """Let no interrupt cut through what is done inside; it is raised at the end."""
+        if threading.current_thread() is not threading.main_thread():
+            yield
+            return
+        self._held += 1
+        try:
+            yield
+        finally:
+            self._held -= 1
+            if not self._held:
+                self.check()
+
+    def check(self) -> None:
+        """Raise the interrupt that was postponed, if there is one."""
+        if self._pending:
+            self.give_way()
+
+    def give_way(self) -> None:
+        """Raise the interrupt that ``fileno`` told of."""
+        self._pending = False
+        raise KeyboardInterrupt
+
+    def _take(self, number: int, frame: FrameType | None) -> None:
+        del number, frame
+        now = time.monotonic()
+        if now - self._last < ECHO_S:
+            return
+        self._last = now
+        self._received += 1
+        with contextlib.suppress(BlockingIOError):
+            os.write(self._write, b"!")
+        if self._received > 1:
+            self.hurry.set()
+        if not self._held or self._received >= IMPATIENT:
+            raise KeyboardInterrupt
+        self._pending = self._pending or self._received == 1
+
+    def _forget(self) -> None:
+        self.hurry.clear()
+        self._received = self._held = 0
+        self._last = -ECHO_S
+        self._pending = False
+        with contextlib.suppress(BlockingIOError):
+            while os.read(self._read, 64):
+                pass
+
+
+INTERRUPTS = Interrupts()

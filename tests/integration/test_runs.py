@@ -3,7 +3,6 @@
 import json
 import os
 import signal
-import subprocess
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +10,7 @@ import pytest
 from tests.support.cases import cases
 from tests.support.engines import Engine
 from tests.support.projects import Project
+from tests.support.started import until_begun
 from tests.support.trees import lay
 from tests.support.ways import STAGE, Way
 
@@ -156,17 +156,6 @@ def test_memory_that_runs_out_is_told_with_the_limit(contained: Project) -> None
 
 
 # Ended in the middle.
-
-
-def until_begun(process: "subprocess.Popen[str]") -> None:
-    """Wait until the stage says that it has begun."""
-    assert process.stdout
-    seen = []
-    for line in process.stdout:
-        seen.append(line)
-        if "begun" in line:
-            return
-    raise AssertionError("".join(seen))
 
 
 @cases(

@@ -4,6 +4,7 @@ import contextlib
 import os
 import shutil
 import signal
+import socket
 import subprocess
 import tempfile
 from collections.abc import Iterator
@@ -11,28 +12,27 @@ from pathlib import Path
 
 from tests.support.waiting import runs, until
 
-from dvc_runner.engine import client
-from dvc_runner.errors import EngineError
-
 PATIENCE_S = 60
 
 
 class PrivateEngine:
     """A dockerd of our own; only root can have one."""
 
-    def __init__(self, data: Path, run: Path, *flags: str) -> None:
+    def __init__(self, data: Path, run: Path) -> None:
         """Keep its data in ``data``, and its sockets in ``run``, whose path has to be short."""
         self._data = data
         self._run = run
-        self._flags = flags
         self._daemon: subprocess.Popen[bytes] | None = None
         self.address = f"unix://{run}/docker.sock"
 
-    def start(self) -> None:
-        """Start it, and wait until it answers."""
+    def start(self, *flags: str) -> None:
+        """Start it, again if it runs already, and wait until it answers."""
+        self.end()
         (self._run / "daemon.json").write_text("{}")
-        (self._run / "docker.pid").unlink(missing_ok=True)
-        name = self._run.name
+        # Both daemons refuse to start while a pid file names any live process.
+        for name in ("docker.pid", "exec/containerd/containerd.pid"):
+            (self._run / name).unlink(missing_ok=True)
+        space = self._run.name
         with (self._run / "log").open("ab") as log:
             # Even without a bridge it would delete that of the engine beside it: hence a network of its own.
             self._daemon = subprocess.Popen(
@@ -40,8 +40,8 @@ class PrivateEngine:
                     *("unshare", "--net", "dockerd", f"--host={self.address}", f"--data-root={self._data}"),
                     *(f"--exec-root={self._run}/exec", f"--pidfile={self._run}/docker.pid", "--bridge=none"),
                     *(f"--config-file={self._run}/daemon.json", "--iptables=false", "--shutdown-timeout=3"),
-                    *(f"--containerd-namespace={name}", f"--containerd-plugins-namespace={name}-plugins"),
-                    *self._flags,
+                    *(f"--containerd-namespace={space}", f"--containerd-plugins-namespace={space}-plugins"),
+                    *flags,
                 ],
                 stdin=subprocess.DEVNULL,
                 stdout=log,
@@ -68,13 +68,15 @@ class PrivateEngine:
                 subprocess.run(["umount", place], check=False)
 
     def _answers(self) -> bool:
-        try:
-            client.connect(self.address).close()
-        except EngineError:
-            assert self._daemon
-            assert self._daemon.poll() is None, (self._run / "log").read_text()[-2000:]
-            return False
-        return True
+        assert self._daemon
+        assert self._daemon.poll() is None, (self._run / "log").read_text()[-2000:]
+        # The SDK leaves sockets open that it could not connect.
+        with socket.socket(socket.AF_UNIX) as probe, contextlib.suppress(OSError):
+            probe.settimeout(PATIENCE_S)
+            probe.connect(self.address.removeprefix("unix://"))
+            probe.sendall(b"GET /_ping HTTP/1.0\r\n\r\n")
+            return b" 200 " in probe.recv(4096)
+        return False
 
     def _processes(self) -> list[int]:
         found = []
@@ -86,11 +88,11 @@ class PrivateEngine:
 
 
 @contextlib.contextmanager
-def private_engine(data: Path, image_from: str, image: str, *flags: str) -> Iterator[PrivateEngine]:
+def private_engine(data: Path, image_from: str, image: str) -> Iterator[PrivateEngine]:
     """An engine of a test's own, which has an image of another one."""
     run = Path(tempfile.mkdtemp(prefix="dr-engine-", dir="/run"))
     run.chmod(0o755)
-    engine = PrivateEngine(data, run, *flags)
+    engine = PrivateEngine(data, run)
     try:
         engine.start()
         save = ["docker", "--host", image_from, "save", image]

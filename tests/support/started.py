@@ -26,3 +26,14 @@ def started(command: Sequence[str], cwd: Path, env: Mapping[str, str]) -> Iterat
         finally:
             with contextlib.suppress(ProcessLookupError):
                 os.killpg(process.pid, signal.SIGKILL)
+
+
+def until_begun(process: "subprocess.Popen[str]", word: str = "begun") -> None:
+    """Wait until a stage says that it has begun."""
+    assert process.stdout
+    seen = []
+    for line in process.stdout:
+        seen.append(line)
+        if word in line:
+            return
+    raise AssertionError("".join(seen))

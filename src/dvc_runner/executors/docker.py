@@ -197,7 +197,11 @@ class DockerExecutor:
             return Ending.VANISHED
         if code != SIGKILLED:
             return Ending.EXITED
-        return Ending.OUT_OF_MEMORY if containers.ran_out_of_memory(self._engine, stage, began) else Ending.KILLED
+        try:
+            return Ending.OUT_OF_MEMORY if containers.ran_out_of_memory(self._engine, stage, began) else Ending.KILLED
+        except EngineError:
+            # An engine that is shut down kills what it runs first.
+            return Ending.VANISHED
 
 
 def connect(

@@ -203,13 +203,30 @@ def next_run_sweeps(project: Project) -> None:
     assert not scratch.exists()
 
 
-def test_dvc_repro_that_is_ended_leaves_nothing(waiting: Project, containers: Engine) -> None:
+@cases(
+    "number, to_group",
+    {
+        "Ctrl-C": (signal.SIGINT, True),
+        "SIGTERM": (signal.SIGTERM, False),
+        "SIGKILL": (signal.SIGKILL, False),
+    },
+)
+def test_dvc_repro_that_is_ended_leaves_nothing(
+    waiting: Project,
+    containers: Engine,
+    number: signal.Signals,
+    to_group: bool,  # noqa: FBT001
+) -> None:
     # DVC deletes outs before it starts a command, and needs a name for its user.
     before = {name: content for name, content in waiting.files().items() if name != "out.txt"}
     with waiting.with_env(LOGNAME="somebody").started("dvc", "repro") as process:
         until_begun(process)
         assert len(containers.ours()) == 2
-        os.killpg(process.pid, signal.SIGINT)
+        if to_group:
+            os.killpg(process.pid, number)
+        else:
+            process.send_signal(number)
+        # What DVC started ends as well: it has the same output.
         printed, _ = process.communicate(timeout=60)
     assert process.returncode != 0
     assert containers.none_left()

@@ -74,14 +74,20 @@ class Engine:
 
 
 @contextlib.contextmanager
-def relay(address: str) -> Iterator[tuple[str, Callable[[], None]]]:
-    """A way to the engine that can be cut; gives its address and what cuts it."""
+def relay(
+    address: str,
+    *,
+    on_request: Callable[[bytes], None] = lambda _: None,
+    on_answer: Callable[[bytes], None] = lambda _: None,
+) -> Iterator[tuple[str, Callable[[], None]]]:
+    """A way to the engine that can be watched, held up and cut; gives its address and what cuts it."""
     ends: list[socket.socket] = []
     place = Path(tempfile.mkdtemp(prefix="relay")) / "s"
 
-    def pump(source: socket.socket, sink: socket.socket) -> None:
+    def pump(source: socket.socket, sink: socket.socket, before: Callable[[bytes], None]) -> None:
         with contextlib.suppress(OSError):
             while data := source.recv(65536):
+                before(data)
                 sink.sendall(data)
             sink.shutdown(socket.SHUT_WR)
 
@@ -94,11 +100,13 @@ def relay(address: str) -> Iterator[tuple[str, Callable[[], None]]]:
             far = socket.socket(socket.AF_UNIX)
             far.connect(address.removeprefix("unix://"))
             ends.extend((near, far))
-            for pair in ((near, far), (far, near)):
-                threading.Thread(target=pump, args=pair, daemon=True).start()
+            for way in ((near, far, on_request), (far, near, on_answer)):
+                threading.Thread(target=pump, args=way, daemon=True).start()
 
     with socket.socket(socket.AF_UNIX) as server:
         server.bind(str(place))
+        place.parent.chmod(0o755)
+        place.chmod(0o666)
         server.listen()
         threading.Thread(target=serve, args=(server,), daemon=True).start()
 

@@ -8,10 +8,11 @@ import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+from dvc_runner.cli import parents
 from dvc_runner.cli import settings as settings_file
 from dvc_runner.cli.printing import err, machine_readable, out
 from dvc_runner.cli.settings import Settings
-from dvc_runner.errors import DvcRunnerError, UsageError
+from dvc_runner.errors import EXIT_INTERRUPTED, DvcRunnerError, UsageError
 from dvc_runner.executors.base import Executor
 from dvc_runner.executors.table import EngineSettings, choose
 from dvc_runner.pipeline.check import check
@@ -41,6 +42,9 @@ def run(request: Request, executor_name: str | None, *, as_json: bool) -> int:
         except DvcRunnerError as error:
             record.run_ended(outcome="failed", exit_code=error.exit_code, seconds=time.monotonic() - began)
             raise
+        except KeyboardInterrupt:
+            record.run_ended(outcome="cancelled", exit_code=EXIT_INTERRUPTED, seconds=time.monotonic() - began)
+            raise
         seconds = time.monotonic() - began
         record.run_ended(outcome=work.outcome, exit_code=work.exit_code, seconds=seconds)
         results = tuple(work.results.values())
@@ -57,6 +61,7 @@ def execute(argv: list[str], executor_name: str | None) -> int:
     address, home = settings_file.dvc_stage()
     if not argv:
         raise UsageError("exec has nothing to run", remedy="name a command:  dvc-runner exec python -m train")
+    parents.end_with_dvc()
     with opened(home) as (project, settings):
         project.find(address, Path.cwd(), argv)
         # DVC's address of it, which is relative to another folder than ours.

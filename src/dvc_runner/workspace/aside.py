@@ -7,6 +7,8 @@ import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
+from dvc_runner.interrupts import INTERRUPTS
+
 
 @contextlib.contextmanager
 def aside(paths: Sequence[Path], parent: Path) -> Iterator[Callable[[], None]]:
@@ -35,13 +37,15 @@ def aside(paths: Sequence[Path], parent: Path) -> Iterator[Callable[[], None]]:
     try:
         for number, path in enumerate(paths):
             kept = folder / str(number) if os.path.lexists(path) else None
-            if kept:
-                path.rename(kept)
-            moved.append((path, kept))
+            with INTERRUPTS.postponed():
+                if kept:
+                    path.rename(kept)
+                moved.append((path, kept))
         yield put_back
     except BaseException:
-        put_back()  # what cannot be put back stays in the folder
-        folder.rmdir()
+        with INTERRUPTS.postponed():
+            put_back()  # what cannot be put back stays in the folder
+            folder.rmdir()
         raise
     remove(folder)
 

@@ -11,6 +11,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path, PurePosixPath
 
 from dvc_runner.errors import ConfigurationError, StageError
+from dvc_runner.interrupts import INTERRUPTS
 from dvc_runner.model import Bind, Out, Sandbox, Stage, User, file_name
 from dvc_runner.workspace.aside import aside, remove
 
@@ -76,8 +77,9 @@ def opened(
         _give_to(user, scratch)
         yield sandbox
     finally:
-        _delete(scratch)
-        os.close(alive)
+        with INTERRUPTS.postponed():
+            _delete(scratch)
+            os.close(alive)
 
 
 def write_lineage(sandbox: Sandbox, text: str) -> None:

@@ -1,0 +1,114 @@
+"""When an interrupt is raised, and when it waits."""
+
+import os
+import select
+import signal
+import threading
+from collections.abc import Iterator
+
+import pytest
+from tests.support.cases import cases
+
+from dvc_runner import interrupts
+from dvc_runner.interrupts import SIGNALS, Interrupts
+
+
+@pytest.fixture
+def listening(monkeypatch: pytest.MonkeyPatch) -> Iterator[Interrupts]:
+    """Interrupts that take this process's signals; two in a row are two."""
+    monkeypatch.setattr(interrupts, "ECHO_S", 0)
+    before = {number: signal.getsignal(number) for number in SIGNALS}
+    found = Interrupts()
+    found.listen()
+    yield found
+    for number, handler in before.items():
+        signal.signal(number, handler)
+    for end in (found._read, found._write):
+        os.close(end)
+
+
+def can_be_read(found: Interrupts) -> bool:
+    return bool(select.select([found], [], [], 0)[0])
+
+
+@pytest.mark.parametrize("number", SIGNALS)
+def test_an_interrupt_is_raised_at_once(listening: Interrupts, number: signal.Signals) -> None:
+    with pytest.raises(KeyboardInterrupt):
+        signal.raise_signal(number)
+    assert can_be_read(listening)
+    assert not listening.hurry.is_set()
+
+
+def test_one_that_is_postponed_is_raised_at_the_end(listening: Interrupts) -> None:
+    reached = []
+
+    def work() -> None:
+        with listening.postponed():
+            with listening.postponed():
+                signal.raise_signal(signal.SIGINT)
+                reached.append("inside")
+            reached.append("outside")
+
+    with pytest.raises(KeyboardInterrupt):
+        work()
+    assert reached == ["inside", "outside"]
+    assert can_be_read(listening)
+
+
+def test_one_that_was_postponed_can_be_raised_where_it_fits(listening: Interrupts) -> None:
+    with listening.postponed():
+        listening.check()
+        signal.raise_signal(signal.SIGINT)
+        with pytest.raises(KeyboardInterrupt):
+            listening.check()
+        listening.check()
+
+
+def test_the_second_asks_for_haste_and_cuts_through_nothing(listening: Interrupts) -> None:
+    with pytest.raises(KeyboardInterrupt):
+        signal.raise_signal(signal.SIGINT)
+    with listening.postponed():
+        signal.raise_signal(signal.SIGTERM)
+    assert listening.hurry.is_set()
+
+
+def test_the_third_is_raised_wherever_it_comes(listening: Interrupts) -> None:
+    with listening.postponed():
+        signal.raise_signal(signal.SIGINT)
+        signal.raise_signal(signal.SIGINT)
+        with pytest.raises(KeyboardInterrupt):
+            signal.raise_signal(signal.SIGINT)
+        with pytest.raises(KeyboardInterrupt):
+            listening.check()
+
+
+def test_the_echo_of_one_is_none(listening: Interrupts, monkeypatch: pytest.MonkeyPatch) -> None:
+    with pytest.raises(KeyboardInterrupt):
+        signal.raise_signal(signal.SIGINT)
+    monkeypatch.setattr(interrupts, "ECHO_S", 60)
+    signal.raise_signal(signal.SIGTERM)
+    assert not listening.hurry.is_set()
+
+
+@cases("number", {"under nohup": [signal.SIGHUP], "in the background of a script": [signal.SIGINT]})
+def test_what_is_ignored_stays_so(listening: Interrupts, number: signal.Signals) -> None:
+    signal.signal(number, signal.SIG_IGN)
+    listening.listen()
+    signal.raise_signal(number)
+    assert not can_be_read(listening)
+
+
+def test_other_threads_are_never_interrupted(listening: Interrupts) -> None:
+    ended = threading.Event()
+
+    def work() -> None:
+        with listening.postponed():
+            pass
+        ended.set()
+
+    with listening.postponed():
+        signal.raise_signal(signal.SIGINT)
+        threading.Thread(target=work).start()
+        assert ended.wait(60)
+        with pytest.raises(KeyboardInterrupt):
+            listening.check()

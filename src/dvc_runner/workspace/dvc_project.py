@@ -14,7 +14,7 @@ from dvc.stage.cache import RunCacheNotFoundError
 
 from dvc_runner.errors import ConfigurationError, StageError, WorkspaceBusyError
 from dvc_runner.model import Reason, Stage
-from dvc_runner.workspace import dvc_remote, dvc_stage
+from dvc_runner.workspace import dvc_lock, dvc_remote, dvc_stage
 from dvc_runner.workspace.aside import aside
 from dvc_runner.workspace.dvc_errors import told
 
@@ -198,7 +198,7 @@ class DvcProject:
         stage = self._stages[address]
         with told():
             stage.reproduce(force=True, upstream=[])
-            stage.dump(update_pipeline=False)
+            dvc_lock.dump(stage)
 
     def prove_remote(self) -> str | None:
         """Write to the default remote and read from it; say what was done, None if there is none.
@@ -224,4 +224,4 @@ class DvcProject:
         uncached = [o for o in stage.outs if not o.use_cache and not (o.is_metric or o.is_plot)]
         stage.save(run_cache=not uncached)
         stage.commit()
-        stage.dump(update_pipeline=False)
+        dvc_lock.dump(stage)

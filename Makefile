@@ -10,7 +10,7 @@ export GIT_SYNC_MESSAGE := $(value M)
 unexport M
 
 .PHONY: help setup-env build run run-host doctor $(STAGES:%=run-%) status dag push pull git-sync ui up down \
-	clean test lint lock
+	clean test chaos lint lock
 
 help: ## List these commands
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-15s %s\n", $$1, $$2 }' Makefile
@@ -72,6 +72,10 @@ clean: ## Remove what runs and make made; the model registry, the cache and .env
 test: ## Run every test, then lint
 	@scripts/setup-env --dev
 	@scripts/test
+
+chaos: ## Kill the runner at N random moments (N=100), and flood it with a gigabyte
+	@scripts/setup-env --dev
+	@CHAOS=$(or $(N),100) FLOOD_MB=1024 scripts/test tests/chaos tests/integration/test_flood.py
 
 lint: ## ruff, mypy, import-linter
 	@scripts/setup-env --dev

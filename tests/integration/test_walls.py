@@ -16,9 +16,10 @@ from tests.support.engines import Engine, relay
 from tests.support.trees import lay
 from tests.support.ways import LIMIT_S, Way, once, tracking
 
+from dvc_runner.engine import usage
 from dvc_runner.errors import EngineError
 from dvc_runner.executors import docker
-from dvc_runner.model import Ending, Environment, Limits, Network, Sandbox
+from dvc_runner.model import Ending, Environment, Limits, Network, Sandbox, Usage
 from dvc_runner.workspace import sandbox
 
 pytestmark = pytest.mark.engine
@@ -308,6 +309,36 @@ def test_limits_are_the_engines(lab: Way, containers: Engine) -> None:
 def test_too_much_memory_is_told_apart(lab: Way) -> None:
     ended = lab.python("x = bytearray(10**9)", limits=Limits(memory_bytes=2**26)).ended
     assert ended.ending is Ending.OUT_OF_MEMORY
+
+
+WORK = """
+import os, time
+block = bytearray(100 * 2**20)
+until = time.process_time() + 1
+while time.process_time() < until:
+    pass
+print('worked', flush=True)
+time.sleep(1.5)
+"""
+
+
+def test_what_it_took_is_told(lab: Way, containers: Engine) -> None:
+    asked: list[Usage | None] = []
+
+    def ask(scratch: Sandbox) -> None:
+        del scratch
+        stats = containers.api.stats(stage_of(containers)["Id"], stream=False, one_shot=True)
+        asked.append(usage.of_stats(stats))
+
+    took = [lab.python(WORK, on_line=once("worked", ask)).ended.usage, *asked]
+    assert len(took) == 2
+    for found in took:
+        assert found
+        assert found.how
+        assert found.peak_memory_bytes
+        assert found.cpu_s
+        assert 100 * 2**20 < found.peak_memory_bytes < 200 * 2**20
+        assert 1 <= found.cpu_s < 3
 
 
 def test_a_child_that_takes_too_much_memory_is_the_stages_affair(lab: Way) -> None:

@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from tests.support.cases import cases
 
-from dvc_runner.workspace.quantities import size_bytes, time_s
+from dvc_runner.workspace.quantities import in_words, size_bytes, time_s
 
 UNITS = {"": 1, "b": 1, "kB": 10**3, "MB": 10**6, "GB": 10**9, "TB": 10**12, "KiB": 2**10, "MiB": 2**20, "GiB": 2**30}
 SECONDS = {"": 1, "s": 1, "sec": 1, "m": 60, "min": 60, "h": 3600, "d": 86400}
@@ -93,3 +93,19 @@ def test_any_text_is_above_zero_or_a_value_error(text: str) -> None:
             assert 0 < read(text) < float("inf")
         except ValueError:
             continue
+
+
+@cases(
+    "size, words",
+    {
+        "none": (0, "0 B"),
+        "bytes": (1023, "1023 B"),
+        "a unit": (1024, "1 KiB"),
+        "in part": (1536 * 2**20, "1.5 GiB"),
+        "three figures": (64 * 2**20 - 5000, "64 MiB"),
+        "nearly the next unit": (1023 * 2**20, "1023 MiB"),
+        "the largest": (5000 * 2**30, "5000 GiB"),
+    },
+)
+def test_a_size_in_words(size: int, words: str) -> None:
+    assert in_words(size) == words

@@ -6,6 +6,7 @@ import os
 import select
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -14,6 +15,7 @@ from typing import Any
 from dvc_runner.engine.lines import Lines
 from dvc_runner.errors import EngineError
 from dvc_runner.executors import supervisor_main
+from dvc_runner.interrupts import INTERRUPTS
 from dvc_runner.model import ContainerExit, Ending, Usage
 
 # Imported, its bytecode is there already; a script would be compiled anew each time.
@@ -70,7 +72,7 @@ def _supervised(order: dict[str, Any], on_line: Callable[[str], None]) -> dict[s
     """Have a supervisor do as ordered; give its report, None if it was killed."""
     report, told = os.pipe()
     order = {**order, "runner": os.getpid(), "report": told}
-    with contextlib.ExitStack() as stack:
+    with INTERRUPTS.postponed(), contextlib.ExitStack() as stack:
         stack.callback(os.close, report)
         try:
             supervisor = subprocess.Popen(
@@ -91,7 +93,7 @@ def _supervised(order: dict[str, Any], on_line: Callable[[str], None]) -> dict[s
             _lines(supervisor, on_line)
         except KeyboardInterrupt:
             _tell(supervisor, ASK_TO_END)
-            _lines(supervisor, on_line)
+            _lines(supervisor, on_line, until=INTERRUPTS.hurry)
             raise
         _let_go(supervisor)
         os.set_blocking(report, False)
@@ -118,18 +120,28 @@ def _let_go(supervisor: subprocess.Popen[bytes]) -> None:
         supervisor.stdout.close()
 
 
-def _lines(supervisor: subprocess.Popen[bytes], on_line: Callable[[str], None]) -> None:
+def _lines(
+    supervisor: subprocess.Popen[bytes], on_line: Callable[[str], None], *, until: threading.Event | None = None
+) -> None:
     """Hand over output until every holder of the pipe has gone; cut up over-long lines.
 
     If the supervisor was killed, what the command left is waited for a moment only.
+
+    Raises:
+        KeyboardInterrupt: An interrupt came, and there is no ``until``, with which none is looked for.
     """
     cut = Lines(on_line)
-    until = None
-    while supervisor.stdout and (until is None or time.monotonic() < until):
-        if until is None and supervisor.poll() is not None:
-            until = time.monotonic() + LINGER_S
-        if select.select([supervisor.stdout], [], [], POLL_S)[0]:
-            chunk = os.read(supervisor.stdout.fileno(), CHUNK)
+    wake = [] if until else [INTERRUPTS.fileno()]
+    end = None
+    stdout = supervisor.stdout
+    while stdout and (end is None or time.monotonic() < end) and not (until and until.is_set()):
+        if end is None and supervisor.poll() is not None:
+            end = time.monotonic() + LINGER_S
+        ready, _, _ = select.select([stdout.fileno(), *wake], [], [], POLL_S)
+        if wake and wake[0] in ready:
+            INTERRUPTS.give_way()
+        if ready:
+            chunk = os.read(stdout.fileno(), CHUNK)
             if not chunk:
                 break
             cut.feed(chunk)

@@ -21,7 +21,7 @@ from dvc_runner.model import (
 )
 from dvc_runner.pipeline.check import check
 from dvc_runner.pipeline.mask import Mask
-from dvc_runner.workspace import lineage, sandbox, secrets
+from dvc_runner.workspace import lineage, quantities, sandbox, secrets
 
 DEFAULT_PORTS = {"http": 80, "https": 443}
 TRACKING_URI = "MLFLOW_TRACKING_URI"
@@ -196,14 +196,13 @@ def _tracking_server(stage: Stage, settings: Mapping[str, str]) -> TrackingServe
 def _failure(stage: Stage, ended: ContainerExit) -> StageError | None:
     """Say how a command failed, and the way out; None if it did not."""
     seconds = f"{ended.seconds:.0f} s"
-    limit = stage.container.limits.memory_bytes if stage.container else None
     told = {
         Ending.TIMED_OUT: (
             f"took longer than its timeout and was ended after {seconds}",
             "raise meta.container.timeout in dvc.yaml, or make it faster",
         ),
         Ending.OUT_OF_MEMORY: (
-            f"was ended for want of memory (limit: {limit or 'the machine'} bytes)",
+            f"was ended for want of memory ({_memory(stage, ended)})",
             "raise meta.container.memory in dvc.yaml, or let it need less",
         ),
         Ending.KILLED: (
@@ -221,3 +220,11 @@ def _failure(stage: Stage, ended: ContainerExit) -> StageError | None:
     if ended.code:
         return StageError(f"{stage.address} ended with exit code {ended.code}", remedy="its own words say why")
     return None
+
+
+def _memory(stage: Stage, ended: ContainerExit) -> str:
+    """Say how much memory a command could have, and the most that it was seen to have."""
+    limit = stage.container.limits.memory_bytes if stage.container else None
+    peak = ended.usage.peak_memory_bytes if ended.usage else None
+    words = [f"limit: {quantities.in_words(limit) if limit else 'all of the machine'}"]
+    return ", ".join(words + ([f"peak seen: {quantities.in_words(peak)}"] if peak else []))

@@ -3,9 +3,10 @@
 from collections.abc import Sequence
 from pathlib import Path
 
-from dvc_runner.model import Outcome, StageResult
+from dvc_runner.model import Outcome, StageResult, Usage
 from dvc_runner.report import words
 from dvc_runner.report.progress import of_result
+from dvc_runner.workspace import quantities
 
 MARKS = {
     Outcome.RAN: "✓",
@@ -16,21 +17,38 @@ MARKS = {
     Outcome.CANCELLED: "-",
 }
 LOG_TAIL = 10
+TAIL_BYTES = 2**17
 
 
 def table(results: Sequence[StageResult]) -> list[str]:
-    """Give one line per stage: mark, name, outcome, time, reason."""
+    """Give one line per stage: mark, name, outcome, time, what it took, reason."""
     rows = [
         (
             f"{MARKS[result.outcome]} {result.stage}",
             str(result.outcome),
             words.duration(result.seconds) if result.seconds else "",
+            _took(result.usage),
             of_result(result.reasons),
         )
         for result in results
     ]
-    widths = [max((len(row[column]) for row in rows), default=0) for column in range(3)]
-    return [f"  {row[0]:<{widths[0]}}  {row[1]:<{widths[1]}}  {row[2]:>{widths[2]}}  {row[3]}" for row in rows]
+    widths = [max((len(row[column]) for row in rows), default=0) for column in range(4)]
+    return [_line(row, widths) for row in rows]
+
+
+def _line(row: tuple[str, str, str, str, str], widths: Sequence[int]) -> str:
+    name, outcome, seconds, took, reason = row
+    cells = [f"{name:<{widths[0]}}", f"{outcome:<{widths[1]}}", f"{seconds:>{widths[2]}}"]
+    return "  " + "  ".join([*cells, *([f"{took:>{widths[3]}}"] if widths[3] else []), reason])
+
+
+def _took(usage: Usage | None) -> str:
+    """Say CPU time and peak memory, as far as they are known."""
+    if usage is None:
+        return ""
+    cpu = "" if usage.cpu_s is None else f"{usage.cpu_s:.1f} s CPU"
+    peak = "" if usage.peak_memory_bytes is None else quantities.in_words(usage.peak_memory_bytes)
+    return ", ".join(filter(None, (cpu, peak)))
 
 
 def failures(root: Path, results: Sequence[StageResult]) -> list[str]:
@@ -42,7 +60,14 @@ def failures(root: Path, results: Sequence[StageResult]) -> list[str]:
         lines += ["", f"error: {result.error}", f"  {result.remedy}"]
         log = root / result.log if result.log else None
         if log and log.is_file():
-            tail = log.read_text("utf-8", "replace").splitlines()[-LOG_TAIL:]
+            tail = _last_lines(log)
             if tail:
                 lines += [f"  its last words (all of them: {result.log}):", *(f"    {x}" for x in tail)]
     return lines
+
+
+def _last_lines(log: Path) -> list[str]:
+    """Read the end of a log, which may be larger than memory."""
+    with log.open("rb") as file:
+        file.seek(max(log.stat().st_size - TAIL_BYTES, 0))
+        return file.read().decode("utf-8", "replace").splitlines()[-LOG_TAIL:]

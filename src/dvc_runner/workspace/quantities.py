@@ -1,4 +1,4 @@
-"""Sizes and times as people write them: ``2GiB``, ``500 MB``, ``30min``."""
+"""Sizes and times as people write and read them: ``2GiB``, ``500 MB``, ``30min``."""
 
 import math
 import re
@@ -15,6 +15,8 @@ _SIZES = {
     "gib": 2**30,
     "tib": 2**40,
 }
+UNITS = ("B", "KiB", "MiB", "GiB")
+WHOLE = 100
 _TIMES = {"": 1, "s": 1, "sec": 1, "m": 60, "min": 60, "h": 3600, "d": 86400}
 _QUANTITY = re.compile(r"\s*(\d+(?:\.\d+)?)\s*([a-z]*)\s*", re.IGNORECASE)
 
@@ -35,6 +37,13 @@ def time_s(text: str) -> float:
         ValueError: It is no time, or less than a millisecond.
     """
     return _quantity(text, _TIMES, 0.001, "a time such as 90s, 30min or 2h")
+
+
+def in_words(size: int) -> str:
+    """Write a size: ``64 MiB``, ``1.5 GiB``; ``size`` is in bytes."""
+    power = next((power for power in (3, 2, 1) if size >= 1024**power), 0)
+    value = size / 1024**power
+    return f"{value:.0f} {UNITS[power]}" if value >= WHOLE else f"{value:.3g} {UNITS[power]}"
 
 
 def _quantity(text: str, units: dict[str, int], least: float, expected: str) -> float:

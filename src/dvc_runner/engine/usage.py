@@ -12,6 +12,7 @@ from docker.errors import DockerException
 from dvc_runner.engine import cgroups
 from dvc_runner.model import Usage
 
+FIRST_S = 0.1
 EVERY_S = 0.25
 HOW = "the engine's figures, about one a second"
 NS_PER_S = 10**9
@@ -59,6 +60,9 @@ def sampled(client: docker.APIClient, container: str) -> Iterator[Samples]:
 
 
 def _watch(client: docker.APIClient, container: str, samples: Samples, over: threading.Event) -> None:
+    # What is over in a moment is not worth a look.
+    if over.wait(FIRST_S):
+        return
     with contextlib.suppress(DockerException, requests.RequestException, OSError, ValueError, KeyError):
         samples.read = cgroups.reader(int(client.inspect_container(container)["State"]["Pid"]), container)
         while not over.is_set():

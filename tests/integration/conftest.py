@@ -11,7 +11,7 @@ from tests.support.engines import Engine
 from tests.support.projects import Project
 from tests.support.ways import Way
 
-from dvc_runner.workspace.sandbox import FOLDER
+from dvc_runner.workspace.places import FOLDER
 
 
 def is_roots(path: Path) -> bool:

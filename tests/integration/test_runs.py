@@ -18,7 +18,7 @@ from dvc_runner.engine import containers as engine_containers
 from dvc_runner.engine.images import LABEL
 from dvc_runner.errors import EXIT_ENGINE, EXIT_INTERRUPTED, EXIT_STAGE_FAILED, EngineError
 from dvc_runner.model import Build, Container
-from dvc_runner.workspace.sandbox import FOLDER
+from dvc_runner.workspace.places import FOLDER
 
 pytestmark = pytest.mark.engine
 OLD = 10**9

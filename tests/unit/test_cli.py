@@ -15,7 +15,7 @@ from tests.support.projects import Finished, Project
 from dvc_runner import errors
 from dvc_runner.cli.main import main
 from dvc_runner.workspace import run_lock
-from dvc_runner.workspace.sandbox import FOLDER
+from dvc_runner.workspace.places import FOLDER
 
 # pygtrie, which DVC walks its index with.
 pytestmark = pytest.mark.filterwarnings("ignore:_NoneStep:DeprecationWarning")

@@ -17,7 +17,9 @@ from tests.support.values import a_stage
 
 from dvc_runner.errors import ConfigurationError, StageError
 from dvc_runner.model import Out, ParamsFile, Sandbox, Stage
+from dvc_runner.workspace import outs as outs_of
 from dvc_runner.workspace import sandbox
+from dvc_runner.workspace.places import SCRATCH
 
 PARAMS = ParamsFile(path="params.yaml", text="train:\n  n: 1\n", json_values="{}")
 OLD = 10**9
@@ -52,7 +54,7 @@ def opened(
 
 
 def scratches(root: Path) -> list[Path]:
-    return list((root / sandbox.FOLDER / "scratch").iterdir())
+    return list((root / SCRATCH).iterdir())
 
 
 def seen(found: Sandbox) -> dict[str, str]:
@@ -260,7 +262,7 @@ def collect(root: Path, stage: Stage, written: Mapping[str, Node]) -> tuple[str,
     """Let a stage write; collect it; give the stray files."""
     with opened(root, stage) as found:
         lay(found.workspace, written)
-        return sandbox.collect(root, stage, found)
+        return outs_of.collect(root, stage, found, print)
 
 
 @cases(
@@ -366,7 +368,7 @@ def test_refused_outs_change_nothing(root: Path, make: object, named: str) -> No
         lay(found.workspace, {"first": "new", "last": "new"})
         make(found.workspace)
         with pytest.raises(StageError, match="train") as raised:
-            sandbox.collect(root, stage, found)
+            outs_of.collect(root, stage, found, print)
     assert named in str(raised.value)
     after = tree(root)
     after.pop(".dvc")
@@ -380,7 +382,7 @@ def test_outs_come_back_all_or_none(root: Path) -> None:
     with opened(root, stage) as found:
         lay(found.workspace, {"first": "new", "fresh": "new", "stages": {"one": {"one.py": {"below-a-file": "new"}}}})
         with pytest.raises(OSError, match=r"one\.py"):
-            sandbox.collect(root, stage, found)
+            outs_of.collect(root, stage, found, print)
     after = tree(root)
     after.pop(".dvc")
     assert after == before
@@ -435,7 +437,7 @@ def test_out_that_the_stage_locked_is_mended(root: Path) -> None:
             lay(found.workspace, {"out": {"locked": {"a": "1"}}})
             for path in ("out/locked/a", "out/locked", "out"):
                 (found.workspace / path).chmod(0)
-            sandbox.collect(root, stage, found)
+            outs_of.collect(root, stage, found, print)
         assert tree(root / "out") == {"locked": {"a": "1"}}
 
     as_somebody(act)
@@ -485,7 +487,7 @@ def test_sweep_leaves_what_is_new(root: Path) -> None:
 
 
 def test_sweep_survives_what_is_not_ours(root: Path) -> None:
-    parent = root / sandbox.FOLDER / "scratch"
+    parent = root / SCRATCH
     lay(parent, {"theirs-x": {"workspace": {"a": "1"}}, ".DS_Store": "x"})
     reachable(root)
     (parent / "theirs-x").chmod(0o700)
@@ -503,7 +505,7 @@ def test_sweep_survives_what_is_not_ours(root: Path) -> None:
 def test_names_that_cannot_be_a_folders(root: Path) -> None:
     for address in ("sub/dvc.yaml:train", "train@a", "sub\\x"):
         with opened(root, a_stage(address)) as found:
-            assert found.scratch.parent == root / sandbox.FOLDER / "scratch"
+            assert found.scratch.parent == root / SCRATCH
 
 
 def test_its_lock_is_held_while_open(root: Path) -> None:

@@ -22,8 +22,9 @@ from dvc_runner.pipeline.stage_run import Surroundings, run_stage
 from dvc_runner.report import summary, words
 from dvc_runner.report.progress import JsonLines, Progress
 from dvc_runner.workspace import lifeline, run_lock
+from dvc_runner.workspace.aside import recover
 from dvc_runner.workspace.dvc_project import DvcProject
-from dvc_runner.workspace.sandbox import FOLDER
+from dvc_runner.workspace.places import ASIDE, FOLDER
 
 
 def run(request: Request, executor_name: str | None, *, as_json: bool) -> int:
@@ -100,6 +101,8 @@ def _prefixed(address: str) -> Callable[[str], None]:
 def opened(home: Path | None = None) -> Iterator[tuple[DvcProject, Settings]]:
     """Open the project of the working folder; its settings are in ``home``, if given, else at its root."""
     with contextlib.closing(DvcProject(Path.cwd())) as project:
+        for path in recover(project.root / ASIDE):
+            err(f"{path.relative_to(project.root)} is back: a run that was killed had set it aside")
         settings = settings_file.read(home or project.root)
         client = project.root / settings.client if settings.client else None
         with lifeline.tied(client, end=lambda: os.kill(os.getpid(), signal.SIGTERM)):

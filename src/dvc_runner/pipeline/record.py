@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Protocol, TextIO
 
 from dvc_runner.model import Reason, StageResult, file_name
-from dvc_runner.workspace.sandbox import FOLDER
+from dvc_runner.workspace.places import FOLDER
 
 
 class Observer(Protocol):

@@ -21,7 +21,7 @@ from dvc_runner.model import (
 )
 from dvc_runner.pipeline.check import check
 from dvc_runner.pipeline.mask import Mask
-from dvc_runner.workspace import lineage, quantities, sandbox, secrets
+from dvc_runner.workspace import lineage, outs, quantities, sandbox, secrets
 
 DEFAULT_PORTS = {"http": 80, "https": 443}
 TRACKING_URI = "MLFLOW_TRACKING_URI"
@@ -91,8 +91,8 @@ def run_stage(
             break
         masked(f"warning: {performed.error}; trying again, {left} more to come")
         performed = attempt.make(environment, masked)
-    for path in performed.undeclared_writes:
-        masked(f"warning: {stage.address} wrote {path}, which is none of its outs: dropped")
+    if performed.undeclared_writes:
+        masked(f"warning: {stage.address} wrote {outs.named(performed.undeclared_writes)}: no outs of its, dropped")
     return performed
 
 
@@ -143,7 +143,7 @@ class Attempt:
                 return performed
             try:
                 self.confirm()
-                return replace(performed, undeclared_writes=sandbox.collect(around.root, stage, scratch))
+                return replace(performed, undeclared_writes=outs.collect(around.root, stage, scratch, on_line))
             except DvcRunnerError as error:
                 return replace(performed, error=error)
 

@@ -17,6 +17,7 @@ from dvc_runner.model import Reason, Stage
 from dvc_runner.workspace import dvc_lock, dvc_remote, dvc_stage
 from dvc_runner.workspace.aside import aside
 from dvc_runner.workspace.dvc_errors import told
+from dvc_runner.workspace.places import ASIDE
 
 RELOCK_TRIES = 20
 
@@ -39,7 +40,8 @@ class DvcProject:
         with told():
             self._repo = Repo(str(folder))
         self.root = Path(self._repo.root_dir)
-        self.cache = Path(self._repo.cache.local.path)
+        # Where files of DVC 2 lie too: files/md5 in it is the newer ones'.
+        self.cache = Path(self._repo.cache.legacy.path)
         self._stages: dict[str, DvcStage] = {}
         self._upstream: dict[str, tuple[str, ...]] = {}
 
@@ -120,7 +122,7 @@ class DvcProject:
         with told():
             dvc_stage.check_deps(stage)
         outs = [Path(out.fs_path) for out in stage.outs if not out.persist]
-        with told(), aside(outs, Path(self._repo.tmp_dir)) as put_back:
+        with told(), aside(outs, self.root / ASIDE) as put_back:
             try:
                 self._repo.stage_cache.restore(stage)
             except RunCacheNotFoundError:

@@ -1,0 +1,8 @@
+"""Where the runner keeps what is its own, below the project's root."""
+
+from pathlib import Path
+
+FOLDER = Path(".dvc/tmp/dvc-runner")
+SCRATCH = FOLDER / "scratch"
+ASIDE = FOLDER / "aside"
+NOTE = "copies"

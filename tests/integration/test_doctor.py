@@ -11,7 +11,7 @@ from tests.support.projects import Project
 from tests.support.servers import an_mlflow, web
 
 from dvc_runner.errors import EXIT_ENGINE, EXIT_HOST_PATH
-from dvc_runner.workspace.sandbox import FOLDER
+from dvc_runner.workspace.places import FOLDER
 
 pytestmark = pytest.mark.engine
 PROVED = {

@@ -14,7 +14,7 @@ from tests.support.waiting import until
 
 from dvc_runner.engine import containers as engine_containers
 from dvc_runner.errors import EXIT_INTERRUPTED
-from dvc_runner.workspace.sandbox import FOLDER
+from dvc_runner.workspace.places import FOLDER
 
 pytestmark = pytest.mark.engine
 FAR_FUTURE = 10**11

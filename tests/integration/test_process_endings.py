@@ -20,7 +20,7 @@ from dvc_runner.errors import EXIT_INTERRUPTED
 from dvc_runner.executors import processes as processes_module
 from dvc_runner.executors import supervisor_main
 from dvc_runner.model import Ending, Limits, Sandbox
-from dvc_runner.workspace.sandbox import FOLDER
+from dvc_runner.workspace.places import FOLDER
 
 pytestmark = pytest.mark.skipif(not supervisor_main.LINUX, reason="only Linux has subreapers")
 

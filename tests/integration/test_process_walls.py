@@ -16,7 +16,7 @@ from tests.support.ways import LIMIT_S, Way
 
 from dvc_runner.executors import supervisor_main, walls
 from dvc_runner.model import Limits
-from dvc_runner.workspace.sandbox import FOLDER
+from dvc_runner.workspace.places import FOLDER
 
 pytestmark = pytest.mark.skipif(not walls.here().files, reason="this kernel has no Landlock")
 Found: TypeAlias = dict[str, tuple[str, str | None]]

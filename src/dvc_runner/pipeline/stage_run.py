@@ -1,5 +1,6 @@
 """One stage from its definition to its outs: prepare, execute, collect."""
 
+from collections import deque
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -7,6 +8,7 @@ from urllib.parse import urlsplit
 
 from dvc_runner.errors import ConfigurationError, DvcRunnerError, StageError
 from dvc_runner.executors.base import Executor
+from dvc_runner.executors.docker_bodies import WORKSPACE
 from dvc_runner.model import (
     Container,
     ContainerExit,
@@ -19,11 +21,13 @@ from dvc_runner.model import (
     TrackingServer,
     User,
 )
+from dvc_runner.pipeline import undeclared
 from dvc_runner.pipeline.check import check
 from dvc_runner.pipeline.mask import Mask
 from dvc_runner.workspace import lineage, outs, quantities, sandbox, secrets
 
 DEFAULT_PORTS = {"http": 80, "https": 443}
+LAST_WORDS = 50
 TRACKING_URI = "MLFLOW_TRACKING_URI"
 # By itself MLflow's client tries a server that is gone for four minutes, in silence.
 TRACKING_PATIENCE = {
@@ -137,8 +141,18 @@ class Attempt:
         project = (around.root, around.cache)
         with sandbox.opened(project, stage, user=user, secrets=self.contents, links=links) as scratch:
             sandbox.write_lineage(scratch, self.lineage(environment))
-            ended = around.executor.execute(self.spec(scratch, environment, user), on_line)
-            performed = Performed(environment=environment, ended=ended, error=_failure(stage, ended))
+            words: deque[str] = deque(maxlen=LAST_WORDS)
+
+            def heard(line: str) -> None:
+                words.append(line)
+                on_line(line)
+
+            ended = around.executor.execute(self.spec(scratch, environment, user), heard)
+            error = _failure(stage, ended)
+            if error and ended.ending is Ending.EXITED:
+                seen_as = (WORKSPACE, str(scratch.workspace), str(around.root))
+                error = undeclared.explained(error, stage, words, undeclared.Place(root=around.root, seen_as=seen_as))
+            performed = Performed(environment=environment, ended=ended, error=error)
             if performed.error:
                 return performed
             try:

@@ -88,6 +88,7 @@ class Limits:
     memory_bytes: int | None = None
     shm_bytes: int = 2**26
     gpus: int = 0
+    pids: int = 4096
     timeout_s: float | None = None
 
 
@@ -203,10 +204,9 @@ class Sandbox:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class TrackingServer:
-    """The one server that ``network: tracking`` reaches."""
+class Server:
+    """A server that ``network: tracking`` reaches: MLflow's, or where its artifacts lie."""
 
-    uri: str
     host: str
     port: int
 
@@ -224,7 +224,7 @@ class ContainerSpec:
     python_path: tuple[str, ...]
     user: User
     network: Network
-    tracking: TrackingServer | None
+    servers: tuple[Server, ...]
     limits: Limits
 
 

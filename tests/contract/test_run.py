@@ -117,6 +117,20 @@ def test_every_mistake_in_dvc_yaml_is_found_before_anything_runs(chained: Projec
     assert not (chained.root / "a.txt").exists()
 
 
+def test_what_a_stage_lacks_is_named_before_any_other_runs(chained: Project, here: Here) -> None:
+    last = chained.stage("last", "open('last.txt', 'w')", deps=["c.txt"], outs=["last.txt"])
+    last["meta"]["container"]["secrets"] = ["A_TOKEN"]
+    chained.stages(**chain(), last=last)
+    assert "A_TOKEN" in here(chained, "run").ended(EXIT_CONFIGURATION).text
+    assert not (chained.root / "a.txt").exists()
+    here(chained, "run", env={"A_TOKEN": "tok-1234"}).ended(0)
+    # What is up to date needs no secret; what may run again does.
+    here(chained, "run", env={"A_TOKEN": ""}).ended(0)
+    lay(chained.root, {"in.txt": "2"})
+    assert "A_TOKEN" in here(chained, "run", env={"A_TOKEN": ""}).ended(EXIT_CONFIGURATION).text
+    assert chained.read("a.txt") == "1"
+
+
 def test_a_project_is_found_from_a_folder_inside(project: Project, here: Here) -> None:
     lay(project.root, {"sub": {"dvc.yaml": "stages:\n  s:\n    cmd: echo 1 > s.txt\n    outs: [s.txt]\n"}})
     inside = Project(root=project.root / "sub", env=project.env)

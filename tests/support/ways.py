@@ -24,8 +24,8 @@ from dvc_runner.model import (
     Out,
     ParamsFile,
     Sandbox,
+    Server,
     Stage,
-    TrackingServer,
     User,
 )
 from dvc_runner.workspace import sandbox
@@ -124,7 +124,7 @@ class Way:
             "python_path": ("stages/lab",),
             "user": user,
             "network": Network.NONE,
-            "tracking": None,
+            "servers": (),
             "limits": Limits(timeout_s=LIMIT_S),
         }
         return ContainerSpec(**{**found, **changed})
@@ -132,8 +132,9 @@ class Way:
 
 def tracking(port: int, host: str = "127.0.0.1") -> dict[str, Any]:
     """What a spec holds for a tracking server at a port of this machine."""
-    server = TrackingServer(uri=f"http://{host}:{port}", host=host, port=port)
-    return {"network": Network.TRACKING, "tracking": server, "env": (("MLFLOW_TRACKING_URI", server.uri),)}
+    server = Server(host=host, port=port)
+    env = (("MLFLOW_TRACKING_URI", f"http://{host}:{port}"),)
+    return {"network": Network.TRACKING, "servers": (server,), "env": env}
 
 
 def lay_out(root: Path, dockerfile: str) -> Path:

@@ -15,9 +15,16 @@ import pytest
 from tests.support.servers import serve
 
 from dvc_runner.engine import forwarder, guard_main
+from dvc_runner.model import Server
 
 PATIENCE_S = 10
+SOCKET_NAME = forwarder.SOCKET_NAME.format(0)
 MEGABYTE = 2**20
+
+
+def at(port: int) -> Server:
+    """A server of this machine's."""
+    return Server(host="127.0.0.1", port=port)
 
 
 @contextlib.contextmanager
@@ -43,7 +50,7 @@ def through(folder: Path) -> Iterator[socket.socket]:
     try:
         with socket.socket(socket.AF_UNIX) as connection:
             connection.settimeout(PATIENCE_S)
-            connection.connect(f"/proc/self/fd/{descriptor}/{forwarder.SOCKET_NAME}")
+            connection.connect(f"/proc/self/fd/{descriptor}/{SOCKET_NAME}")
             yield connection
     finally:
         os.close(descriptor)
@@ -82,33 +89,33 @@ def deep(tmp_path: Path) -> Path:
 
 def test_bytes_go_both_ways_from_a_deep_folder(deep: Path) -> None:
     data = os.urandom(3 * MEGABYTE)
-    with echo() as port, forwarder.listening(deep, "127.0.0.1", port), through(deep) as connection:
+    with echo() as port, forwarder.listening(deep, [at(port)]), through(deep) as connection:
         assert ask(connection, data) == data + b"end"
 
 
 def test_connections_do_not_wait_for_each_other(deep: Path) -> None:
-    with echo() as port, forwarder.listening(deep, "127.0.0.1", port), contextlib.ExitStack() as stack:
+    with echo() as port, forwarder.listening(deep, [at(port)]), contextlib.ExitStack() as stack:
         connections = [stack.enter_context(through(deep)) for _ in range(20)]
         for number, connection in reversed(list(enumerate(connections))):
             assert ask(connection, b"%d" % number) == b"%dend" % number
 
 
 def test_anybody_may_connect_as_the_guard_is_another_user(deep: Path) -> None:
-    with echo() as port, forwarder.listening(deep, "127.0.0.1", port):
-        assert (deep / forwarder.SOCKET_NAME).stat().st_mode & 0o777 == 0o666
+    with echo() as port, forwarder.listening(deep, [at(port)]):
+        assert (deep / SOCKET_NAME).stat().st_mode & 0o777 == 0o666
 
 
 def test_a_server_that_is_gone_ends_the_connection_and_no_other(deep: Path) -> None:
     with echo() as port:
-        with forwarder.listening(deep, "127.0.0.1", 1), through(deep) as connection:
+        with forwarder.listening(deep, [at(1)]), through(deep) as connection:
             assert said(connection) == b""
-        (deep / forwarder.SOCKET_NAME).unlink()
-        with forwarder.listening(deep, "127.0.0.1", port), through(deep) as connection:
+        (deep / SOCKET_NAME).unlink()
+        with forwarder.listening(deep, [at(port)]), through(deep) as connection:
             assert ask(connection, b"x") == b"xend"
 
 
 def test_nobody_listens_afterwards(deep: Path) -> None:
-    with echo() as port, forwarder.listening(deep, "127.0.0.1", port):
+    with echo() as port, forwarder.listening(deep, [at(port)]):
         pass
     with pytest.raises(OSError, match=r"refused|No such"), through(deep):
         pytest.fail("somebody listens")
@@ -157,8 +164,8 @@ def test_stage_reaches_the_server_through_guard_and_forwarder() -> None:
         code = CODE.replace(guard_main.SOCKET, f"{name}/{forwarder.SOCKET_NAME}")
         with (
             echo() as server,
-            forwarder.listening(Path(name), "127.0.0.1", server),
-            guard(str(port), code=code) as process,
+            forwarder.listening(Path(name), [at(server)]),
+            guard(f"127.0.0.1:{port}", code=code) as process,
         ):
             for _ in range(3):
                 with socket.create_connection(("127.0.0.1", port), timeout=PATIENCE_S) as connection:
@@ -173,7 +180,7 @@ def test_a_server_that_is_away_ends_what_the_stage_said_at_once() -> None:
     port = free_port()
     with tempfile.TemporaryDirectory(prefix="g") as name:
         code = CODE.replace(guard_main.SOCKET, f"{name}/{forwarder.SOCKET_NAME}")
-        with forwarder.listening(Path(name), "127.0.0.1", 1), guard(str(port), code=code):
+        with forwarder.listening(Path(name), [at(1)]), guard(f"127.0.0.1:{port}", code=code):
             for _ in range(10):
                 with socket.create_connection(("127.0.0.1", port), timeout=PATIENCE_S) as connection:
                     with contextlib.suppress(OSError):
@@ -184,7 +191,7 @@ def test_a_server_that_is_away_ends_what_the_stage_said_at_once() -> None:
 
 def test_guard_outlives_a_runner_that_does_not_forward() -> None:
     port = free_port()
-    with guard(str(port), code=CODE.replace(guard_main.SOCKET, "/nonexistent/socket")) as process:
+    with guard(f"127.0.0.1:{port}", code=CODE.replace(guard_main.SOCKET, "/nonexistent/socket")) as process:
         with socket.create_connection(("127.0.0.1", port), timeout=PATIENCE_S) as connection:
             assert said(connection) == b""
         assert process.poll() is None

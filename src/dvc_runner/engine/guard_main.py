@@ -4,7 +4,7 @@ It is handed to the guard's Python as text, so it imports the standard library o
 the stage with it, when its standard input closes: the engine closes it as soon as the runner is
 gone, however the runner went. An engine that was restarted meanwhile does not, so it ends as well
 when the runner's lock on a file is let go. Until then it reaps zombies, and carries what the stage
-sends to the loopback port given as its argument to the socket that the runner listens on.
+sends to each ADDRESS:PORT given as an argument to the socket of that number that the runner listens on.
 """
 
 import contextlib
@@ -16,7 +16,7 @@ import socket
 import sys
 import threading
 
-SOCKET = "/run/dvc-runner/tracking.sock"
+SOCKET = "/run/dvc-runner/server-{}.sock"
 LINK = "/run/dvc-runner/runner"
 
 
@@ -34,11 +34,11 @@ def pump(source: socket.socket, sink: socket.socket) -> None:
             end.close()
 
 
-def carry(inside: socket.socket) -> None:
+def carry(inside: socket.socket, number: int) -> None:
     """Join one connection of the stage's with the runner's forwarder."""
     outside = socket.socket(socket.AF_UNIX)
     try:
-        outside.connect(SOCKET)
+        outside.connect(SOCKET.format(number))
     except OSError:
         inside.close()
         return
@@ -46,11 +46,11 @@ def carry(inside: socket.socket) -> None:
     pump(outside, inside)
 
 
-def serve(server: socket.socket) -> None:
-    """Stand in for the tracking server on the stage's loopback."""
+def serve(server: socket.socket, number: int) -> None:
+    """Stand in for a server on the stage's loopback."""
     while True:
         inside, _ = server.accept()
-        threading.Thread(target=carry, args=(inside,), daemon=True).start()
+        threading.Thread(target=carry, args=(inside, number), daemon=True).start()
 
 
 def open_link() -> int | None:
@@ -90,9 +90,10 @@ def main() -> None:
     link = open_link()
     if link is not None:
         threading.Thread(target=end_with, args=(link,), daemon=True).start()
-    if len(sys.argv) > 1:
-        server = socket.create_server(("127.0.0.1", int(sys.argv[1])))
-        threading.Thread(target=serve, args=(server,), daemon=True).start()
+    for number, place in enumerate(sys.argv[1:]):
+        address, _, port = place.rpartition(":")
+        server = socket.create_server((address, int(port)))
+        threading.Thread(target=serve, args=(server, number), daemon=True).start()
     os.write(1, b"ready\n")
     while True:
         ready, _, _ = select.select([0], [], [])

@@ -39,7 +39,6 @@ from dvc_runner.model import (
     DockerRun,
     Ending,
     Environment,
-    Network,
     Stage,
     User,
 )
@@ -125,7 +124,7 @@ class DockerExecutor:
     def docker_run(self, spec: ContainerSpec) -> DockerRun:
         """Give the command that starts the stage as ``execute`` does, as far as a shell can: without a guard."""
         # A shell's docker run has no guard that leads the server's address to the stage's own loopback.
-        body = bodies.stage(replace(self._as_owner(spec), tracking=None), "", self.on_host)
+        body = bodies.stage(replace(self._as_owner(spec), servers=()), "", self.on_host)
         flags = docker_flags.flags(body, network=spec.network, api_version=self._engine.api_version)
         return DockerRun(flags=flags, image=body["Image"], argv=spec.argv)
 
@@ -141,12 +140,10 @@ class DockerExecutor:
 
     def execute(self, spec: ContainerSpec, on_line: Callable[[str], None]) -> ContainerExit:
         """Start a guard and the stage beside it; wait for the stage's end."""
-        tracking = spec.tracking if spec.network is Network.TRACKING else None
         with INTERRUPTS.postponed(), contextlib.ExitStack() as stack:
             on_host, spec = self.on_host, self._as_owner(spec)
             stack.enter_context(link.held(spec.sandbox.control))
-            if tracking:
-                stack.enter_context(forwarder.listening(spec.sandbox.control, tracking.host, tracking.port))
+            stack.enter_context(forwarder.listening(spec.sandbox.control, spec.servers))
             guard = stack.enter_context(
                 containers.created(self._engine, bodies.guard(spec, self._guard_image, on_host), stdin=True)
             )

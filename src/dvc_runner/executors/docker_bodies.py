@@ -5,21 +5,22 @@ Pure: a spec and a translation of paths in, the body of the API's create call ou
 
 import inspect
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
 from dvc_runner.engine import guard_main, images
-from dvc_runner.model import ContainerSpec, Network, TrackingServer
+from dvc_runner.errors import ConfigurationError
+from dvc_runner.model import ContainerSpec, Network, Server
 
 GUARD_UID = 65533
-PIDS_LIMIT = 4096
 HOME = "/home/stage"
 CONTROL = "/run/dvc-runner"
 LINEAGE = f"{CONTROL}/lineage.json"
 WORKSPACE = "/workspace"
 _IN_FIGURES = re.compile(r"[0-9.]+|.*:.*")
+_ON_LOOPBACK = re.compile(r"127\.\d+\.\d+\.\d+")
 
 
 def guard(spec: ContainerSpec, image: str, on_host: Callable[[Path], str]) -> dict[str, Any]:
@@ -30,17 +31,17 @@ def guard(spec: ContainerSpec, image: str, on_host: Callable[[Path], str]) -> di
         image: One with a python3.
         on_host: Gives a path as the engine's host has it.
     """
-    tracking = spec.tracking if spec.network is Network.TRACKING else None
     host: dict[str, Any] = {
         **_locked_down(),
         "NetworkMode": "bridge" if spec.network is Network.INTERNET else "none",
         "Mounts": [_mount(on_host(spec.sandbox.control), CONTROL)],
     }
     command = ["python3", "-I", "-S", "-c", inspect.getsource(guard_main)]
-    if tracking:
-        command.append(str(tracking.port))
-        if not _IN_FIGURES.fullmatch(tracking.host):
-            host["ExtraHosts"] = [f"{tracking.host}:127.0.0.1"]
+    if spec.servers:
+        inside = _addresses(spec.servers)
+        command += [f"{inside[server.host]}:{server.port}" for server in spec.servers]
+        names = [name for name in inside if not _IN_FIGURES.fullmatch(name)]
+        host["ExtraHosts"] = [f"{name}:{inside[name]}" for name in names]
         host["Sysctls"] = {"net.ipv4.ip_unprivileged_port_start": "0"}
     return {
         "Image": image,
@@ -76,12 +77,12 @@ def stage(spec: ContainerSpec, guard_id: str, on_host: Callable[[Path], str]) ->
         "Mounts": mounts,
         # The container's own; by its mode and not by its owner, since Podman knows no uid= there.
         "Tmpfs": {"/tmp": "rw,exec,nosuid,nodev,mode=1777"},  # noqa: S108
-        "PidsLimit": PIDS_LIMIT,
+        "PidsLimit": spec.limits.pids,
         "ShmSize": spec.limits.shm_bytes,
         **_limits(spec),
     }
     env = {
-        **{name: _as_inside(value, spec.tracking) for name, value in spec.env},
+        **{name: _as_inside(name, value, spec.servers) for name, value in spec.env},
         "HOME": HOME,
         "USER": "stage",
         "DVC_ROOT": WORKSPACE,
@@ -124,16 +125,41 @@ def _mount(source: str, target: str, *, read_only: bool = True) -> dict[str, Any
     }
 
 
-def _as_inside(value: str, tracking: TrackingServer | None) -> str:
-    """Give a variable as a stage needs it: the one address that it reaches is its own loopback's.
+def _addresses(servers: Sequence[Server]) -> dict[str, str]:
+    """Give each host the address that stands in for it on the stage's loopback.
 
-    A name is led there by the hosts file; an address in figures can only be replaced.
+    It is the same one, unless two of them have the same port: some servers accept no other.
     """
-    if tracking is None or value != tracking.uri or not _IN_FIGURES.fullmatch(tracking.host):
+    found = {server.host: server.host for server in servers if _ON_LOOPBACK.fullmatch(server.host)}
+    for server in servers:
+        ports = {other.port for other in servers if other.host == server.host}
+        taken = {found[other.host] for other in servers if other.host in found and other.port in ports}
+        free = (f"127.0.0.{number}" for number in range(1, 255))
+        found.setdefault(server.host, next(address for address in free if address not in taken))
+    return found
+
+
+def _as_inside(name: str, value: str, servers: Sequence[Server]) -> str:
+    """Give a variable as a stage needs it: a server's address in figures becomes the one on its loopback.
+
+    A name is led there by the hosts file.
+
+    Raises:
+        ConfigurationError: A certificate could not be checked against such an address.
+    """
+    parts = urlsplit(value) if "://" in value else urlsplit("")
+    if parts.hostname not in {server.host for server in servers} or not _IN_FIGURES.fullmatch(parts.hostname):
         return value
-    parts = urlsplit(value)
-    credentials, at, _ = parts.netloc.rpartition("@")
-    return parts._replace(netloc=f"{credentials}{at}127.0.0.1:{tracking.port}").geturl()
+    inside = _addresses(servers)[parts.hostname]
+    if inside == parts.hostname:
+        return value
+    if parts.scheme == "https":
+        raise ConfigurationError(
+            f"{name} is {value}: a stage in a container reaches {parts.hostname} by another address, "
+            "against which its certificate cannot be checked",
+            remedy="write the server's name in place of its address",
+        )
+    return parts._replace(netloc=f"{inside}:{parts.port}" if parts.port else inside).geturl()
 
 
 def _locked_down() -> dict[str, Any]:

@@ -3,9 +3,10 @@
 import time
 from dataclasses import dataclass, replace
 
-from dvc_runner.errors import EXIT_INTERRUPTED, DvcRunnerError, of_os_error
+from dvc_runner.errors import EXIT_INTERRUPTED, ConfigurationError, DvcRunnerError, of_os_error
 from dvc_runner.model import Outcome, Reason, ReasonKind, StageResult
 from dvc_runner.pipeline.check import check
+from dvc_runner.pipeline.needs import needs_of
 from dvc_runner.pipeline.record import Record
 from dvc_runner.pipeline.stage_run import Surroundings, run_stage
 from dvc_runner.workspace.dvc_project import DvcProject
@@ -49,12 +50,29 @@ class Run:
             order = self._project.plan(request.targets, single_item=request.single_item)
             for address in order:
                 check(self._project.stage(address))
+            self._check_needs(order)
             for address in order:
                 result = self._stopped(address) or self._bring_up_to_date(address)
                 self.results[address] = result
                 self._record.stage_ended(result)
                 if self.interrupted:
                     break
+
+    def _check_needs(self, order: tuple[str, ...]) -> None:
+        """See that every stage that may run has what it needs; one that is up to date needs nothing."""
+        missing: dict[str, ConfigurationError] = {}
+        for address in order:
+            try:
+                needs_of(self._project.stage(address), self._around.settings)
+            except ConfigurationError as error:
+                missing[address] = error
+        may_run: set[str] = set()
+        for address in order if missing else ():
+            forced = self._request.force
+            if not may_run.isdisjoint(self._project.upstream(address)) or self._project.reasons(address, forced=forced):
+                may_run.add(address)
+                if address in missing:
+                    raise missing[address]
 
     @property
     def exit_code(self) -> int:

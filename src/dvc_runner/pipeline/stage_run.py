@@ -4,9 +4,8 @@ from collections import deque
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
-from urllib.parse import urlsplit
 
-from dvc_runner.errors import ConfigurationError, DvcRunnerError, StageError
+from dvc_runner.errors import DvcRunnerError, StageError
 from dvc_runner.executors.base import Executor
 from dvc_runner.executors.docker_bodies import WORKSPACE
 from dvc_runner.model import (
@@ -15,20 +14,17 @@ from dvc_runner.model import (
     ContainerSpec,
     Ending,
     Environment,
-    Network,
     Sandbox,
     Stage,
-    TrackingServer,
     User,
 )
 from dvc_runner.pipeline import undeclared
 from dvc_runner.pipeline.check import check
 from dvc_runner.pipeline.mask import Mask
+from dvc_runner.pipeline.needs import Needs, needs_of
 from dvc_runner.workspace import lineage, outs, quantities, sandbox, secrets
 
-DEFAULT_PORTS = {"http": 80, "https": 443}
 LAST_WORDS = 50
-TRACKING_URI = "MLFLOW_TRACKING_URI"
 # By itself MLflow's client tries a server that is gone for four minutes, in silence.
 TRACKING_PATIENCE = {
     "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "2",
@@ -87,8 +83,9 @@ def run_stage(
     attempt = attempt_of(stage, around, confirm=confirm)
     container = attempt.container
     hidden = secrets.values(around.settings, container.secrets)
-    masked = Mask(hidden, on_line)
-    environment = around.executor.prepare(stage, Mask(hidden, on_preparation))
+    pairs = secrets.joined(around.settings)
+    masked = Mask(hidden, on_line, joined=pairs)
+    environment = around.executor.prepare(stage, Mask(hidden, on_preparation, joined=pairs))
     performed = attempt.make(environment, masked)
     for left in reversed(range(container.retries)):
         if not _mended_by_a_repeat(performed.ended):
@@ -111,8 +108,7 @@ def attempt_of(stage: Stage, around: Surroundings, *, confirm: Callable[[], None
         stage=stage,
         container=stage.container or Container(),
         around=around,
-        contents=secrets.files(stage, around.settings),
-        tracking=_tracking_server(stage, around.settings),
+        needs=needs_of(stage, around.settings),
         confirm=confirm,
     )
 
@@ -129,17 +125,16 @@ class Attempt:
     stage: Stage
     container: Container
     around: Surroundings
-    contents: Mapping[str, str]
-    tracking: TrackingServer | None
+    needs: Needs
     confirm: Callable[[], None]
 
-    def make(self, environment: Environment, on_line: Callable[[str], None]) -> Performed:
+    def make(self, environment: Environment, on_line: Mask) -> Performed:
         """Run the command once; collect its outs if it ended well."""
         stage, around = self.stage, self.around
         links = around.executor.links_deps
         user = sandbox.current_user() if links else sandbox.stage_user(around.root)
         project = (around.root, around.cache)
-        with sandbox.opened(project, stage, user=user, secrets=self.contents, links=links) as scratch:
+        with sandbox.opened(project, stage, user=user, secrets=self.needs.files, links=links) as scratch:
             sandbox.write_lineage(scratch, self.lineage(environment))
             words: deque[str] = deque(maxlen=LAST_WORDS)
 
@@ -147,7 +142,10 @@ class Attempt:
                 words.append(line)
                 on_line(line)
 
-            ended = around.executor.execute(self.spec(scratch, environment, user), heard)
+            try:
+                ended = around.executor.execute(self.spec(scratch, environment, user), heard)
+            finally:
+                on_line.flush()
             error = _failure(stage, ended)
             if error and ended.ending is Ending.EXITED:
                 seen_as = (WORKSPACE, str(scratch.workspace), str(around.root))
@@ -173,8 +171,8 @@ class Attempt:
     def spec(self, scratch: Sandbox, environment: Environment, user: User) -> ContainerSpec:
         """Give what the executor needs to know of it."""
         env = {"DVC_STAGE": self.stage.address, **dict(self.around.experiment)}
-        if self.tracking:
-            env |= {TRACKING_URI: self.tracking.uri, **TRACKING_PATIENCE}
+        if self.needs.servers:
+            env |= {**self.needs.addresses, **TRACKING_PATIENCE}
         return ContainerSpec(
             stage=self.stage.address,
             argv=self.stage.argv or (),
@@ -185,26 +183,9 @@ class Attempt:
             python_path=self.container.build.folders if self.container.build else (),
             user=user,
             network=self.container.network,
-            tracking=self.tracking,
+            servers=self.needs.servers,
             limits=self.container.limits,
         )
-
-
-def _tracking_server(stage: Stage, settings: Mapping[str, str]) -> TrackingServer | None:
-    if stage.container is None or stage.container.network is not Network.TRACKING:
-        return None
-    uri = settings.get(TRACKING_URI, "")
-    try:
-        parts = urlsplit(uri)
-        port = parts.port or DEFAULT_PORTS.get(parts.scheme)
-    except ValueError:
-        port = None
-    if port is None or not parts.hostname:
-        raise ConfigurationError(
-            f"stage {stage.address} needs an MLflow server, and {TRACKING_URI} is {uri!r}",
-            remedy=f"start the local one (make up), or set {TRACKING_URI} in .env to http(s)://…",
-        )
-    return TrackingServer(uri=uri, host=parts.hostname, port=port)
 
 
 def _failure(stage: Stage, ended: ContainerExit) -> StageError | None:

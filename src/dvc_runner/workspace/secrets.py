@@ -1,34 +1,21 @@
 """Secrets by name: where their values come from, and the file that a stage finds them in."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 
 from dvc_runner.errors import ConfigurationError
 from dvc_runner.model import Stage
 
 FOLDER = ".secrets"
-
-
-def _mlflow(settings: Mapping[str, str]) -> dict[str, str]:
-    """Give the credentials file that MLflow's client reads; a server may do without."""
-    user = settings.get("MLFLOW_TRACKING_USERNAME")
-    password = settings.get("MLFLOW_TRACKING_PASSWORD")
-    if not user or not password:
-        return {}
-    quoted = [value.replace("%", "%%") for value in (user, password)]
-    return {
-        ".mlflow/credentials": "[mlflow]\n"
-        f"mlflow_tracking_username = {quoted[0]}\nmlflow_tracking_password = {quoted[1]}\n"
-    }
-
-
-LIBRARIES: dict[str, Callable[[Mapping[str, str]], dict[str, str]]] = {"mlflow": _mlflow}
+USER, PASSWORD, TOKEN = (f"MLFLOW_TRACKING_{name}" for name in ("USERNAME", "PASSWORD", "TOKEN"))
+KEY_ID, KEY, SESSION = ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN")
+REGIONS = ("AWS_DEFAULT_REGION", "AWS_REGION")
 
 
 def files(stage: Stage, settings: Mapping[str, str]) -> dict[str, str]:
     """Give the contents of the files that hold a stage's secrets, by path in its home.
 
-    ``mlflow`` becomes MLflow's own credentials file; any other name is a variable's, and becomes
-    ``~/.secrets/NAME``.
+    ``mlflow`` becomes MLflow's own credentials file, ``s3`` the AWS libraries'; any other name is a
+    variable's, and becomes ``~/.secrets/NAME``.
 
     Raises:
         ConfigurationError: A secret has no value.
@@ -36,18 +23,56 @@ def files(stage: Stage, settings: Mapping[str, str]) -> dict[str, str]:
     found: dict[str, str] = {}
     for name in stage.container.secrets if stage.container else ():
         if name in LIBRARIES:
-            found |= LIBRARIES[name](settings)
-        elif settings.get(name):
-            found[f"{FOLDER}/{name}"] = settings[name]
+            found |= LIBRARIES[name](stage.address, settings)
         else:
-            raise ConfigurationError(
-                f"stage {stage.address} names the secret {name}, which has no value",
-                remedy=f"set {name} in the environment or in .env",
-            )
+            found[f"{FOLDER}/{name}"] = _needed(stage.address, name, settings, name)
     return found
 
 
-def values(settings: Mapping[str, str], names: tuple[str, ...]) -> tuple[str, ...]:
+def values(settings: Mapping[str, str], names: Sequence[str]) -> tuple[str, ...]:
     """Give the values that must not show in a log."""
-    known = {"MLFLOW_TRACKING_PASSWORD", "MLFLOW_TRACKING_TOKEN", *names}
+    known = {PASSWORD, TOKEN, KEY, SESSION, *names}
     return tuple(settings[name] for name in sorted(known) if settings.get(name))
+
+
+def joined(settings: Mapping[str, str]) -> tuple[str, ...]:
+    """Give the pairs of user and password that a header holds as one."""
+    return (f"{settings[USER]}:{settings[PASSWORD]}",) if settings.get(USER) and settings.get(PASSWORD) else ()
+
+
+def _mlflow(stage: str, settings: Mapping[str, str]) -> dict[str, str]:
+    """Give the credentials file that MLflow's client reads; a server may do without."""
+    if not any(settings.get(name) for name in (USER, PASSWORD)):
+        if settings.get(TOKEN):
+            raise ConfigurationError(
+                f"stage {stage} names the secret mlflow, and MLflow reads {TOKEN} from no file",
+                remedy=f"set {USER} and {PASSWORD} in its place; DagsHub takes the token as both",
+            )
+        return {}
+    user, password = (_needed(stage, "mlflow", settings, name).replace("%", "%%") for name in (USER, PASSWORD))
+    return {
+        ".mlflow/credentials": f"[mlflow]\nmlflow_tracking_username = {user}\nmlflow_tracking_password = {password}\n"
+    }
+
+
+def _s3(stage: str, settings: Mapping[str, str]) -> dict[str, str]:
+    """Give the files that every AWS library reads."""
+    key_id, key = (_needed(stage, "s3", settings, name) for name in (KEY_ID, KEY))
+    lines = ["[default]", f"aws_access_key_id = {key_id}", f"aws_secret_access_key = {key}"]
+    if settings.get(SESSION):
+        lines.append(f"aws_session_token = {settings[SESSION]}")
+    found = {".aws/credentials": "".join(f"{line}\n" for line in lines)}
+    region = next((settings[name] for name in REGIONS if settings.get(name)), None)
+    return found | ({".aws/config": f"[default]\nregion = {region}\n"} if region else {})
+
+
+def _needed(stage: str, secret: str, settings: Mapping[str, str], name: str) -> str:
+    if settings.get(name):
+        return settings[name]
+    of_it = "which has no value" if name == secret else f"and {name} has no value"
+    raise ConfigurationError(
+        f"stage {stage} names the secret {secret}, {of_it}", remedy=f"set {name} in the environment or in .env"
+    )
+
+
+LIBRARIES: dict[str, Callable[[str, Mapping[str, str]], dict[str, str]]] = {"mlflow": _mlflow, "s3": _s3}

@@ -48,6 +48,7 @@ def traces() -> set[str]:
     found = set()
     for value in (TOKEN, PASSWORD, KEY):
         found |= {value, quote(value, safe=""), repr(value)[1:-1], json.dumps(value)[1:-1]}
+        found.add(value.replace("%", "%%"))
         found.add(base64.b64encode(f"me:{value}".encode()).decode().rstrip("=")[4:-2])
     return found
 

@@ -85,6 +85,7 @@ def _forms(value: str) -> Iterator[str]:
     yield value
     if "\n" in value:
         yield from (line.strip() for line in value.splitlines())
+    yield value.replace("%", "%%")  # as configparser writes it
     yield from (quote(value), quote(value, safe=""), quote_plus(value))
     yield from (json.dumps(value)[1:-1], json.dumps(value, ensure_ascii=False)[1:-1], repr(value)[1:-1])
     data = value.encode("utf-8", "surrogateescape")

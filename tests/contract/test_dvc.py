@@ -2,6 +2,7 @@
 
 import contextlib
 import json
+import os
 import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -26,6 +27,64 @@ OLDEST, NEXT = (3, 60), (3, 68)
 
 def test_the_adapter_knows_this_dvc() -> None:
     assert OLDEST <= dvc.version_tuple[:2] < NEXT
+
+
+# A dep that changes while its stage runs is noticed.
+
+
+def in_place(path: Path) -> None:
+    path.write_text("other, and longer")
+
+
+def in_place_disguised(path: Path) -> None:
+    before = path.stat()
+    path.write_text(path.read_text().upper())
+    os.utime(path, ns=(before.st_atime_ns, before.st_mtime_ns))
+
+
+def by_rename_disguised(path: Path) -> None:
+    before = path.stat()
+    path.with_name("other").write_text(path.read_text().upper())
+    os.utime(path.with_name("other"), ns=(before.st_atime_ns, before.st_mtime_ns))
+    path.with_name("other").replace(path)
+
+
+@cases(
+    "change, is_noticed",
+    {
+        "nothing": (lambda _: None, False),
+        "in place": (in_place, True),
+        "in place, its size and time kept": (in_place_disguised, True),
+        "by rename": (by_rename_disguised, True),
+        "a file comes": (lambda path: path.with_name("new").write_text("x"), True),
+        "a file goes": (Path.unlink, True),
+        "the same is written again": (lambda path: path.write_text(path.read_text()), False),
+        "its rights": (lambda path: path.chmod(0o600), False),
+        "a link to it": (lambda path: os.link(path, path.parent.parent / "link"), False),
+    },
+)
+@pytest.mark.parametrize("name", ["data", "data/a.csv"])
+def test_a_dep_that_changes_meanwhile(
+    project: Project,
+    monkeypatch: pytest.MonkeyPatch,
+    name: str,
+    change: Callable[[Path], object],
+    is_noticed: bool,  # noqa: FBT001
+) -> None:
+    monkeypatch.chdir(project.root)
+    lay(project.root, {"data": {"a.csv": "first", "b.csv": "b"}})
+    project.stages(one={"cmd": "true", "deps": [name]})
+    with contextlib.closing(DvcProject(project.root)) as opened, opened.session():
+        opened.plan((), single_item=False)
+        for _ in range(2):  # the second time with all hashes known
+            opened.hash_deps("one")
+            opened.confirm_deps("one")
+        change(project.root / "data" / "a.csv")
+        if is_noticed and not (name == "data/a.csv" and (project.root / "data/new").exists()):
+            with pytest.raises(StageError, match=r"data|missing"):
+                opened.confirm_deps("one")
+        else:
+            opened.confirm_deps("one")
 
 
 # What a run writes is what ``dvc repro`` writes.

@@ -106,3 +106,25 @@ def test_many_deps(lab: Way, number: int) -> None:
     lay(lab.root, {name: name for name in names})
     code = "import json, os; print(json.dumps({n: open(f'data/many/{n}').read() for n in os.listdir('data/many')}))"
     assert lab.python(code, deps=names).said == {Path(name).name: name for name in names}
+
+
+@pytest.mark.parametrize("program", ["dvc-runner", "dvc"])
+def test_a_dep_that_changes_while_its_stage_runs_fails_it(contained: Project, program: str) -> None:
+    code = """
+import os, time
+print('begun', flush=True)
+while not os.path.exists('gate/open'):
+    time.sleep(0.05)
+open('out.csv', 'w').write('new')
+"""
+    found = contained.with_env(LOGNAME="somebody")
+    lay(found.root, {"gate": {"closed": ""}})
+    found.stages(one=found.stage("one", code, deps=["gate"], outs=["out.csv"]))
+    found.adopt()
+    with found.started(program, "run" if program == "dvc-runner" else "repro") as process:
+        assert any("begun" in line for line in process.stdout or ())
+        found.write("gate/open", "")
+        printed, _ = process.communicate(timeout=120)
+    assert process.returncode != 0
+    assert "gate changed while one ran" in printed
+    assert not (found.root / "out.csv").exists()

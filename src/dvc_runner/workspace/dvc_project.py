@@ -14,7 +14,7 @@ from dvc.stage.cache import RunCacheNotFoundError
 
 from dvc_runner.errors import ConfigurationError, StageError, WorkspaceBusyError
 from dvc_runner.model import Reason, Stage
-from dvc_runner.workspace import dvc_lock, dvc_remote, dvc_stage
+from dvc_runner.workspace import dvc_lock, dvc_remote, dvc_stage, stamps
 from dvc_runner.workspace.aside import aside
 from dvc_runner.workspace.dvc_errors import told
 from dvc_runner.workspace.places import ASIDE
@@ -43,6 +43,7 @@ class DvcProject:
         # Where files of DVC 2 lie too: files/md5 in it is the newer ones'.
         self.cache = Path(self._repo.cache.legacy.path)
         self._stages: dict[str, DvcStage] = {}
+        self._stamps: dict[str, dict[str, stamps.Stamp]] = {}
         self._upstream: dict[str, tuple[str, ...]] = {}
 
     def close(self) -> None:
@@ -138,8 +139,10 @@ class DvcProject:
         Raises:
             StageError: A dep is missing.
         """
+        stage = self._stages[address]
+        self._stamps[address] = stamps.of_files(dep.fs_path for dep in stage.deps if dep.protocol == "local")
         with told():
-            self._stages[address].save_deps()
+            stage.save_deps()
         return self.stage(address)
 
     @contextlib.contextmanager
@@ -171,6 +174,7 @@ class DvcProject:
             StageError: One is not, or is gone.
         """
         stage = self._stages[address]
+        self._forget_hashes_of_disguised(address)
         before = {dep.def_path: dep.hash_info for dep in stage.deps}
         with told():
             stage.save_deps()
@@ -180,6 +184,14 @@ class DvcProject:
                     f"{', '.join(changed)} changed while {address} ran, so its outs belong to no known input",
                     remedy="run again; a stage that writes to a dep of its own has to write to an out instead",
                 )
+
+    def _forget_hashes_of_disguised(self, address: str) -> None:
+        """Have DVC read files again that were changed in place and given their old time: it would trust that."""
+        before = self._stamps.get(address, {})
+        now = stamps.of_files(before)
+        for path in stamps.disguised(before, now):
+            self._repo.state.hashes.delete(path)
+        self._stamps[address] = now
 
     def commit(self, address: str) -> None:
         """Take what a stage wrote into the cache, dvc.lock and the run-cache.

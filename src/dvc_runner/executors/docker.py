@@ -153,8 +153,20 @@ class DockerExecutor:
             containers.await_output(guard)
             INTERRUPTS.check()
             began = time.time()
-            containers.start(self._engine, stage.id)
+            self._start(spec, stage.id)
             return self._follow(spec, stage, began, on_line)
+
+    def _start(self, spec: ContainerSpec, container: str) -> None:
+        try:
+            containers.start(self._engine, container)
+        except EngineError as error:
+            if not spec.limits.gpus:
+                raise
+            raise EngineError(
+                f"{spec.stage} asks for GPUs, and {error}",
+                remedy="install NVIDIA's container toolkit on the engine's host, "
+                "or take meta.container.gpus out of dvc.yaml",
+            ) from error
 
     def _follow(
         self,

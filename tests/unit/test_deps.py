@@ -100,6 +100,21 @@ def test_absolute_links_into_deps_become_relative(root: Path, lead: str, text: s
 
 
 @cases(
+    "links",
+    {
+        "relative": [{"other": Path("../../other/o.csv"), "own": Path("../real.csv")}],
+        "absolute": [{"other": "other/o.csv", "own": "data/real.csv"}],
+    },
+)
+def test_links_into_deps_hold_beside_links_to_the_cache(root: Path, links: dict[str, Path | str]) -> None:
+    nodes = {name: lead if isinstance(lead, Path) else root / lead for name, lead in links.items()}
+    lay(root / "data", {"cached": CACHED, "n": nodes})
+    with opened(root, "data", "other", links=True) as found:
+        seen = [(found.workspace / "data" / name).read_text() for name in ("cached", "n/other", "n/own")]
+        assert seen == ["cached", "o", "real"]
+
+
+@cases(
     "lead, named",
     {
         "a file elsewhere": ("../../elsewhere/object", "elsewhere/object"),

@@ -15,7 +15,7 @@ from dvc_runner.model import (
     Limits,
     Network,
     Sandbox,
-    TrackingServer,
+    Server,
     User,
 )
 
@@ -42,7 +42,7 @@ def a_spec(*, network: Network = Network.NONE, gpus: int = 0) -> ContainerSpec:
         python_path=(),
         user=User(uid=1, gid=1),
         network=network,
-        tracking=TrackingServer(uri="http://h:5000", host="h", port=5000),
+        servers=(Server(host="h", port=5000),),
         limits=Limits(gpus=gpus),
     )
 

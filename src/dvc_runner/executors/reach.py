@@ -60,5 +60,5 @@ def of(spec: ContainerSpec) -> Reach:
         writes=(sandbox.workspace, sandbox.home, Path(_SHARED_MEMORY)),
         devices=tuple(Path(path) for path in devices),
         network=spec.network,
-        ports=(spec.tracking.port,) if spec.tracking and spec.network is Network.TRACKING else (),
+        ports=tuple(server.port for server in spec.servers) if spec.network is Network.TRACKING else (),
     )

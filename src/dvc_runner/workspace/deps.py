@@ -23,7 +23,7 @@ def below(path: str, folders: Iterable[str]) -> bool:
     return any(PurePosixPath(path).is_relative_to(folder) for folder in folders)
 
 
-def binds(project: tuple[Path, Path], stage: Stage, shelf: Path, *, nested: bool) -> tuple[Bind, ...]:
+def binds(project: tuple[Path, Path], stage: Stage, shelf: Path, *, mounting: bool) -> tuple[Bind, ...]:
     """Say what is shown to a stage, and where.
 
     A folder whose links lead out of it, as into DVC's cache, would show nothing behind them: it is
@@ -33,7 +33,7 @@ def binds(project: tuple[Path, Path], stage: Stage, shelf: Path, *, nested: bool
         project: The project's root, and the folder of its cache.
         stage: Whose deps they are.
         shelf: A folder for such layouts; made if need be.
-        nested: A folder is shown without what is mounted below it: give that for itself.
+        mounting: They are mounted, a folder without what is mounted below it: that is given for itself. Else linked.
 
     Raises:
         ConfigurationError: A dep, or a link in one, leads out of project and cache.
@@ -41,8 +41,8 @@ def binds(project: tuple[Path, Path], stage: Stage, shelf: Path, *, nested: bool
     homes = tuple(folder.resolve() for folder in project)
     paths = _outermost(stage)
     declared = tuple(Bind(source=_real(homes, project[0] / path, stage), target=path) for path in paths)
-    mounted = mounts.points() if nested else frozenset[Path]()
-    folders = _Folders(stage=stage, homes=homes, declared=declared, shelf=shelf, mounted=mounted)
+    mounted = mounts.points() if mounting else frozenset[Path]()
+    folders = _Folders(stage=stage, homes=homes, declared=declared, shelf=shelf, mounting=mounting, mounted=mounted)
     return tuple(folders.shown(part) for bind in declared for part in _parts(bind, mounted))
 
 
@@ -82,6 +82,7 @@ class _Folders:
     homes: Sequence[Path]
     declared: Sequence[Bind]
     shelf: Path
+    mounting: bool
     mounted: frozenset[Path]
 
     def shown(self, bind: Bind) -> Bind:
@@ -89,7 +90,7 @@ class _Folders:
         if not bind.source.is_dir():
             return bind
         leads = {link: self._lead(bind, link) for link in self._links(bind.source)}
-        if not any(leads.values()):
+        if not any(lead and (self.mounting or isinstance(lead, Path)) for lead in leads.values()):
             return bind
         self.shelf.mkdir(parents=True, exist_ok=True)
         place = Path(tempfile.mkdtemp(dir=self.shelf))
@@ -110,7 +111,8 @@ class _Folders:
     def _lead(self, bind: Bind, link: Path) -> Lead:
         place = PurePosixPath(bind.target, link.relative_to(bind.source).as_posix())
         text = os.path.normpath(place.parent / link.readlink().as_posix())
-        targets = [dep.target for dep in self.declared]
+        # Where a folder is no mount but a link itself, ways out of it begin where it really lies.
+        targets = [dep.target for dep in self.declared] if self.mounting else [bind.target]
         if not link.readlink().is_absolute() and below(text, targets):
             return None
         try:
@@ -118,6 +120,8 @@ class _Folders:
         except (OSError, RuntimeError):  # it leads nowhere, or in a circle: here as there
             return None
         for dep in self.declared:
+            if real.is_relative_to(dep.source) and not self.mounting:
+                return str(real)
             if real.is_relative_to(dep.source):
                 return os.path.relpath(PurePosixPath(dep.target, real.relative_to(dep.source)), place.parent)
         _real(self.homes, self.homes[0] / str(place), self.stage)

@@ -67,7 +67,7 @@ def opened(
                 etc=scratch / "etc",
                 control=scratch / "control",
                 lineage=scratch / "lineage.json",
-                deps=deps.binds(project, stage, shelf, nested=not links),
+                deps=deps.binds(project, stage, shelf, mounting=not links),
             )
             _fill(root, stage, sandbox, links=links)
             _write_identity(sandbox, user)

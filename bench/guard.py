@@ -38,7 +38,7 @@ def spec(scratch: Sandbox, image: str, root: Path) -> ContainerSpec:
         python_path=(),
         user=sandbox.stage_user(root),
         network=Network.NONE,
-        tracking=None,
+        servers=(),
         limits=Limits(memory_bytes=2**28),
     )
 

@@ -16,6 +16,7 @@ from dvc_runner.executors.base import Executor
 from dvc_runner.model import Build, Container, Dep, Limits, Network, Out, Stage
 from dvc_runner.pipeline.stage_run import Surroundings, attempt_of
 from dvc_runner.workspace import sandbox
+from dvc_runner.workspace.places import FOLDER
 
 STAGE = "doctor"
 TIMEOUT_S = 40
@@ -52,7 +53,7 @@ def try_out(executor: Executor, around: Surroundings, network: Network, *, image
     Raises:
         EngineError: It could not be started, or did not end well.
     """
-    parent = around.root / sandbox.FOLDER
+    parent = around.root / FOLDER
     parent.mkdir(parents=True, exist_ok=True)
     folder = Path(tempfile.mkdtemp(prefix="doctor-", dir=parent))
     try:

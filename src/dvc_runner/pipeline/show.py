@@ -8,7 +8,8 @@ from pathlib import Path
 from dvc_runner.errors import ConfigurationError
 from dvc_runner.executors.docker import DockerExecutor
 from dvc_runner.model import Bind, DockerRun, Environment, Flag, Limits, Sandbox, Stage, User
-from dvc_runner.pipeline.stage_run import TRACKING_URI, Attempt, Surroundings, attempt_of
+from dvc_runner.pipeline.needs import ARTIFACTS_URI, TRACKING_URI
+from dvc_runner.pipeline.stage_run import Attempt, Surroundings, attempt_of
 from dvc_runner.workspace import sandbox, secrets
 
 MARK = "\0"
@@ -72,7 +73,7 @@ def show(stage: Stage, around: Surroundings, executor: DockerExecutor, engine_ho
     attempt = attempt_of(stage, replace(around, settings=_marked(stage, around.settings)), confirm=lambda: None)
     image = executor.find(stage)
     project = (around.root, around.cache)
-    with sandbox.opened(project, laid, user=user, secrets=attempt.contents, links=False) as scratch:
+    with sandbox.opened(project, laid, user=user, secrets=attempt.needs.files, links=False) as scratch:
         sandbox.write_lineage(scratch, attempt.lineage(image))
         folders, files = _read(scratch)
         docker = _docker(executor, attempt, _with(scratch, around.root, missing), replace(image, id=None))
@@ -111,11 +112,11 @@ def _check_is_ours(stage: Stage) -> None:
 
 
 def _marked(stage: Stage, settings: Mapping[str, str]) -> Mapping[str, str]:
-    """Give the settings with a mark in the place of every value but the server's address."""
+    """Give the settings with a mark in the place of every value but the servers' addresses."""
     names = {*settings, *(stage.container.secrets if stage.container else ())}
     # A file format that doubles percent signs shows itself by the mark's own.
     return {name: f"{MARK}{name}%{MARK}" for name in names} | {
-        name: settings[name] for name in (TRACKING_URI,) if name in settings
+        name: settings[name] for name in (TRACKING_URI, ARTIFACTS_URI) if name in settings
     }
 
 

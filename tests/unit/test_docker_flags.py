@@ -43,7 +43,7 @@ def a_spec(**changed: Any) -> ContainerSpec:
         "python_path": (),
         "user": User(uid=7, gid=8),
         "network": Network.NONE,
-        "tracking": None,
+        "servers": (),
         "limits": Limits(),
     }
     return ContainerSpec(**{**found, **changed})

@@ -265,6 +265,8 @@ def check_event(event: dict[str, Any]) -> None:
     schema = {**COMMON, **SCHEMA[event["event"]]}
     if event.get("outcome") == "failed" and event["event"] == "stage_end":
         schema |= {"error": str, "remedy": str}
+    if event["event"] == "stage_end" and event["log"]:
+        schema |= {"usage": dict}
     assert set(event) == set(schema)
     for key, kind in schema.items():
         assert isinstance(event[key], kind), (key, event)

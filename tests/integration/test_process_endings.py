@@ -198,6 +198,23 @@ def test_a_runner_that_dies_before_its_order_leaves_nothing() -> None:
     assert (supervisor.returncode, printed) == (0, "")
 
 
+SHARED = "from multiprocessing import shared_memory; shared_memory.SharedMemory(create=True, size=9)"
+
+
+@cases(
+    "code, limit_s",
+    {
+        "of one that ends": (SHARED, LIMIT_S),
+        "of one that is killed": (f"{SHARED}; import os; os.kill(os.getpid(), 9)", LIMIT_S),
+        "of one that takes too long": (f"{SHARED}; import time; time.sleep(60)", 2),
+    },
+)
+def test_shared_memory_does_not_stay(processes: Way, code: str, limit_s: float) -> None:
+    before = set(Path("/dev/shm").iterdir())
+    processes.python(code, limits=Limits(timeout_s=limit_s))
+    assert set(Path("/dev/shm").iterdir()) <= before
+
+
 # What it took.
 
 WORK = """

@@ -5,6 +5,7 @@ walls around both as far as the kernel has them: ``walls.py`` says how far that 
 """
 
 import contextlib
+import dataclasses
 import os
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -15,6 +16,7 @@ from dvc_runner.executors import environments, fence, processes, reach
 from dvc_runner.model import ContainerExit, ContainerSpec, Environment, Limits, Stage
 
 LOCK = "requirements.txt"
+HELD = ("timeout_s",)
 
 
 class ProcessExecutor:
@@ -64,13 +66,8 @@ class ProcessExecutor:
 
 def _ignored(limits: Limits) -> list[str]:
     """Name what a stage's limits ask for that nothing here can hold."""
-    asked = {
-        "cpus": limits.cpus,
-        "memory": limits.memory_bytes,
-        "shm": limits.shm_bytes != Limits().shm_bytes,
-        "gpus": limits.gpus,
-    }
-    return [name for name, value in asked.items() if value]
+    asked = [field.name for field in dataclasses.fields(limits) if getattr(limits, field.name) != field.default]
+    return [name.removesuffix("_bytes") for name in asked if name not in HELD]
 
 
 def _environment(spec: ContainerSpec, temporary: Path) -> dict[str, str]:

@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 
 LENGTH_BYTES = 8
 STOP_S = 5
+TIDY_S = 0.5
 PAUSE_S = 0.005
 PR_SET_PDEATHSIG = 1
 PR_CAPBSET_DROP = 24
@@ -107,6 +108,7 @@ class Supervisor:
 
     def _end_all(self) -> None:
         """Kill until there is nobody left to kill, and take every exit status."""
+        self._let_tidy_up()
         self._signal_group(signal.SIGKILL)
         while True:
             fresh = [pid for pid in _children() if pid not in self._killed]
@@ -117,6 +119,14 @@ class Supervisor:
                 return
             if not fresh:
                 time.sleep(PAUSE_S)
+
+    def _let_tidy_up(self) -> None:
+        """Give what outlives the command a moment: Python has a process that removes lost shared memory."""
+        if self._code is None:
+            os.kill(self._stage, signal.SIGKILL)
+        until = time.monotonic() + TIDY_S
+        while self._reap() and time.monotonic() < until:
+            time.sleep(PAUSE_S)
 
     def _reap(self) -> bool:
         """Take the exit status of every child that has ended; say whether there are more."""

@@ -113,16 +113,21 @@ def _executor(root: Path, settings: Settings, name: str | None, write: Callable[
     executor, why = choose(
         name or settings.executor,
         root,
-        engine=EngineSettings(
-            host=settings.engine_host,
-            guard_image=settings.guard_image,
-            base_image=settings.base_image,
-            host_root=settings.host_root,
-        ),
+        engine=engine_settings(settings),
         cache=settings.cache,
     )
     write(f"executor: {why}")
     return executor
+
+
+def engine_settings(settings: Settings) -> EngineSettings:
+    """Give what was set for the engine."""
+    return EngineSettings(
+        host=settings.engine_host,
+        guard_image=settings.guard_image,
+        base_image=settings.base_image,
+        host_root=settings.host_root,
+    )
 
 
 def surroundings(project: DvcProject, settings: Settings, executor: Executor) -> Surroundings:

@@ -1,9 +1,10 @@
 """dvc-runner show: what would be started, ready to paste."""
 
-from dvc_runner.cli.commands import opened, surroundings
+from dvc_runner.cli.commands import engine_settings, opened, surroundings
 from dvc_runner.cli.printing import out
 from dvc_runner.errors import StageError, UsageError
-from dvc_runner.executors import docker
+from dvc_runner.executors.docker import DockerExecutor
+from dvc_runner.executors.table import connect
 from dvc_runner.model import Stage
 from dvc_runner.pipeline.show import show as stage_shown
 from dvc_runner.report import script
@@ -12,19 +13,14 @@ from dvc_runner.workspace.dvc_project import DvcProject
 
 def show(target: str, executor_name: str | None, *, as_json: bool) -> int:
     """Print the equivalent ``docker run`` of one stage; give the exit code."""
-    if executor_name not in (None, docker.DockerExecutor.name):
+    if executor_name not in (None, DockerExecutor.name):
         raise UsageError(
             f"show prints a docker run command, and --executor is {executor_name}",
             remedy=f"leave it out:  dvc-runner show {target}",
         )
     with opened() as (project, settings):
         stage = _stage(project, target)
-        executor = docker.connect(
-            project.root,
-            settings.engine_host,
-            guard_image=settings.guard_image,
-            base_image=settings.base_image,
-        )
+        executor = connect(project.root, engine_settings(settings))
         with executor.opened():
             shown = stage_shown(stage, surroundings(project, settings, executor), executor, settings.engine_host)
     out(script.as_json(shown) if as_json else script.text(shown))

@@ -9,9 +9,9 @@ from dvc_runner.doctor.disk import room
 from dvc_runner.doctor.finding import NotApplicableError
 from dvc_runner.engine import client, facts, images
 from dvc_runner.errors import EngineError, EnginePermissionError
-from dvc_runner.executors import docker
 from dvc_runner.executors.docker import DockerExecutor
 from dvc_runner.executors.process import ProcessExecutor
+from dvc_runner.executors.table import EngineSettings, connect
 from dvc_runner.model import Stage
 
 
@@ -20,10 +20,8 @@ class Engine:
     """The engine of a project, as far as there is one; ``wanted`` is the executor that a person asked for."""
 
     root: Path
-    host: str | None
     wanted: str | None
-    guard_image: str
-    base_image: str | None
+    settings: EngineSettings
 
     def answers(self) -> str:
         """Prove that it is there; every other check is without object where it is not.
@@ -53,26 +51,26 @@ class Engine:
         if self.wanted == ProcessExecutor.name:
             raise NotApplicableError("stages run as processes, as asked")
         try:
-            told = facts.of_socket(self.host)
+            told = facts.of_socket(self.settings.host)
         except EnginePermissionError:
             raise
         except EngineError as error:
             raise NotApplicableError("not tried, without an engine that answers") from error
         if told is None:
-            raise NotApplicableError(f"{self.host} is no socket of this machine")
+            raise NotApplicableError(f"{self.settings.host} is no socket of this machine")
         return told
 
     def image(self, reference: str) -> str:
         """Prove that an image is there, or can be pulled."""
-        with contextlib.closing(client.connect(self.host)) as engine:
+        with contextlib.closing(client.connect(self.settings.host)) as engine:
             return facts.of_image(engine, reference)
 
     def images(self, stages: tuple[Stage, ...]) -> tuple[str, ...]:
         """Give the images that guards and stages are made of, each once."""
-        found = [self.guard_image]
+        found = [self.settings.guard_image]
         for stage in stages:
             if stage.container and stage.container.build:
-                args = dict(images.with_base(stage.container.build, self.base_image).args)
+                args = dict(images.with_base(stage.container.build, self.settings.base_image).args)
                 found += [args[images.BASE_IMAGE]] if images.BASE_IMAGE in args else []
             elif stage.container:
                 found.append(stage.container.image or "")
@@ -93,7 +91,7 @@ class Engine:
     def disk(self) -> str:
         """Prove that there is room where it keeps images and containers."""
         with self._asked() as found:
-            if self.host and not self.host.startswith("unix://"):
+            if self.settings.host and not self.settings.host.startswith("unix://"):
                 raise NotApplicableError(f"{found.data_root} is on another machine")
         try:
             return room(found.data_root)
@@ -103,12 +101,12 @@ class Engine:
     def stage_image(self) -> str:
         """Give the image that a stage can be tried in."""
         self._require_guard_image()
-        return self.guard_image
+        return self.settings.guard_image
 
     @contextlib.contextmanager
     def executor(self) -> Iterator[DockerExecutor]:
         """Connect to it, to start containers."""
-        connected = docker.connect(self.root, self.host, guard_image=self.guard_image, base_image=self.base_image)
+        connected = connect(self.root, self.settings)
         with connected.opened() as executor:
             yield executor
 
@@ -117,7 +115,7 @@ class Engine:
         if self.wanted == ProcessExecutor.name:
             raise NotApplicableError("stages run as processes, as asked")
         try:
-            engine = client.connect(self.host)
+            engine = client.connect(self.settings.host)
         except EnginePermissionError:
             raise
         except EngineError as error:
@@ -128,6 +126,8 @@ class Engine:
             yield facts.of_engine(engine)
 
     def _require_guard_image(self) -> None:
-        with contextlib.closing(client.connect(self.host)) as engine:
-            if images.find(engine, self.guard_image).id is None:
-                raise NotApplicableError(f"{self.guard_image} is not here yet:  docker pull {self.guard_image}")
+        with contextlib.closing(client.connect(self.settings.host)) as engine:
+            if images.find(engine, self.settings.guard_image).id is None:
+                raise NotApplicableError(
+                    f"{self.settings.guard_image} is not here yet:  docker pull {self.settings.guard_image}"
+                )

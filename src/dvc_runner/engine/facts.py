@@ -1,7 +1,6 @@
 """What there is to be known of an engine: its kind, its socket, its images, where it keeps them."""
 
 import stat
-from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from pwd import getpwuid
@@ -9,7 +8,7 @@ from pwd import getpwuid
 import docker
 from docker.errors import ImageNotFound
 
-from dvc_runner.engine.client import DEFAULT_HOST, check_socket, group_name, told
+from dvc_runner.engine.client import DEFAULT_HOST, check_socket, group_name, is_rootless, told
 
 MEGABYTE = 10**6
 
@@ -38,13 +37,9 @@ def of_engine(client: docker.APIClient) -> EngineFacts:
         version=version["Version"],
         api_version=version["ApiVersion"],
         platform=f"{version['Os']}/{version['Arch']}",
-        rootless=_is_rootless(info.get("SecurityOptions") or []),
+        rootless=is_rootless(client),
         data_root=Path(info.get("DockerRootDir") or "/"),
     )
-
-
-def _is_rootless(options: Sequence[str]) -> bool:
-    return any("name=rootless" in option for option in options)
 
 
 def of_socket(host: str | None) -> str | None:

@@ -137,6 +137,14 @@ def _entrypoint(words: list[str]) -> list[Flag]:
     return [Flag(flag="--entrypoint", value="", reason="the image's own, if any, is not asked")]
 
 
+def _user(ids: str) -> list[Flag]:
+    is_root = ids.startswith("0:")
+    reason = (
+        "in a rootless engine's containers that is you" if is_root else "the project's owner; nobody if that is root"
+    )
+    return [Flag(flag="--user", value=ids, reason=reason)]
+
+
 def _init(mode: str) -> list[Flag]:
     del mode
     return [Flag(flag="--init", value=None, reason="reaps zombies, as a run's guard does")]
@@ -153,7 +161,7 @@ ROWS: dict[str, Row] = {
     ],
     "Labels": _labels,
     "Entrypoint": _entrypoint,
-    "User": _one("--user", "the owner of the project, never root"),
+    "User": _user,
     "CapDrop": _each("--cap-drop", "no rights beyond a plain user's"),
     "SecurityOpt": _each("--security-opt", "nor any to be had by a set-uid program"),
     "ReadonlyRootfs": _one("--read-only", "the image cannot be written to"),

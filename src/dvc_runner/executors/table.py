@@ -51,13 +51,7 @@ def choose(
     if wanted == ProcessExecutor.name:
         return ProcessExecutor(root, cache=cache), f"process, as asked; {walls.here().sentence}"
     try:
-        executor = docker.connect(
-            root,
-            engine.host,
-            guard_image=engine.guard_image,
-            base_image=engine.base_image,
-            host_root=engine.host_root,
-        )
+        executor = connect(root, engine)
     except EnginePermissionError:
         raise
     except EngineError as error:
@@ -65,3 +59,18 @@ def choose(
             raise
         return ProcessExecutor(root, cache=cache), f"process, since {error}; {walls.here().sentence}"
     return executor, "docker" if wanted else "docker, since an engine answers"
+
+
+def connect(root: Path, engine: EngineSettings) -> DockerExecutor:
+    """Connect to the engine for the project at ``root``.
+
+    Raises:
+        EngineError: None answers.
+    """
+    return docker.connect(
+        root,
+        engine.host,
+        guard_image=engine.guard_image,
+        base_image=engine.base_image,
+        host_root=engine.host_root,
+    )

@@ -21,7 +21,7 @@ NETWORKS = {
     Network.INTERNET: ("bridge", "network: internet, so it reaches the world"),
     Network.TRACKING: (
         "host",
-        "network: tracking; MORE OPEN THAN A RUN, whose guard hands on to the one MLflow server and to nothing else",
+        "network: tracking; MORE OPEN THAN A RUN, whose guard leads to the MLflow server and its artifacts' alone",
     ),
 }
 MOUNTS = {
@@ -37,9 +37,14 @@ VARIABLES = {
     "HOME": "where libraries keep what they cache",
     "USER": "a name for its user",
     "LINEAGE_FILE": "a JSON file: commit, image, hashes of deps, params",
-    "MLFLOW_TRACKING_URI": "the one MLflow server in use",
+    "MLFLOW_TRACKING_URI": "the MLflow server in use",
+    "MLFLOW_S3_ENDPOINT_URL": "where its artifacts are",
+    **dict.fromkeys(
+        [f"MLFLOW_HTTP_REQUEST_{name}" for name in ("BACKOFF_FACTOR", "MAX_RETRIES", "TIMEOUT")],
+        "a server that is gone is given up after seconds, not minutes",
+    ),
 }
-OTHER_VARIABLE = "given to every stage of its kind"
+OTHER_VARIABLE = "as a run hands it over"
 
 
 def flags(body: Body, *, network: Network, api_version: str) -> tuple[Flag, ...]:

@@ -129,11 +129,11 @@ def _docker(executor: DockerExecutor, attempt: Attempt, scratch: Sandbox, image:
 
 
 def _unmasked(docker: DockerRun, hidden: tuple[str, ...]) -> DockerRun:
-    """Take a variable with a secret in it, such as an address with a password, from the shell by its name."""
+    """Take a variable with a secret in it, such as an address with a token in its path, from the shell by its name."""
 
     def safe(flag: Flag) -> Flag:
         value = flag.value or ""
-        if not any(secret in value for secret in hidden) and "@" not in value.partition("://")[2].partition("/")[0]:
+        if not any(secret in value for secret in hidden):
             return flag
         return replace(flag, value=value.partition("=")[0], reason=f"{flag.reason}; a secret: export it first")
 

@@ -31,7 +31,7 @@ from dvc_runner.engine import containers as engine_containers
 from dvc_runner.errors import EXIT_INTERRUPTED
 
 pytestmark = pytest.mark.engine
-MOMENTS = int(os.environ.get("CHAOS", "12"))
+MOMENTS = int(os.environ.get("CHAOS", "24"))
 SEED = os.environ.get("CHAOS_SEED") or secrets.token_hex(4)
 SIGNALS = (*[signal.SIGKILL] * 5, signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
 EXECUTORS = ("docker", "process")

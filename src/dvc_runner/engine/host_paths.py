@@ -17,9 +17,9 @@ from docker.errors import APIError, NotFound
 from dvc_runner.engine import mountinfo
 from dvc_runner.engine.client import told
 from dvc_runner.engine.images import LABEL
-from dvc_runner.errors import HostPathError
+from dvc_runner.errors import EngineError, HostPathError
 
-_PROOF = "/proof"
+_PLACE = "/proof"
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -84,7 +84,7 @@ def find(client: docker.APIClient, workspace: Path, image: str, told_root: str |
         tried = _told(workspace, told_root) if told_root else _guessed(client)
         for paths in tried:
             with contextlib.suppress(HostPathError):
-                if _holds(client, image, paths.translate(proof), proof.read_bytes()):
+                if _holds(client, image, paths.translate(proof.parent), proof):
                     return paths
     raise _unproved(workspace, told_root)
 
@@ -143,21 +143,21 @@ def _real(path: str | Path) -> PurePosixPath:
     return PurePosixPath(os.path.realpath(path))
 
 
-def _holds(client: docker.APIClient, image: str, path: str, content: bytes) -> bool:
-    """Say whether the engine's host has a file with this content at ``path``."""
-    mount = {"Type": "bind", "Source": path, "Target": _PROOF, "ReadOnly": True}
+def _holds(client: docker.APIClient, image: str, folder: str, proof: Path) -> bool:
+    """Say whether the engine's host has the proof in ``folder``."""
+    mount = {"Type": "bind", "Source": folder, "Target": _PLACE, "ReadOnly": True}
     body = {"Image": image, "Cmd": ["true"], "Labels": {LABEL: "proof"}, "HostConfig": {"Mounts": [mount]}}
     try:
         made = client.create_container_from_config(body)
-    except NotFound:
-        raise
+    except NotFound as error:
+        raise EngineError(f"the engine has no image {image}", remedy="see BASE_IMAGE in .env.example") from error
     except APIError:
         return False
     try:
-        stream, _ = client.get_archive(made["Id"], _PROOF)
+        stream, _ = client.get_archive(made["Id"], f"{_PLACE}/{proof.name}")
         with tarfile.open(fileobj=BytesIO(b"".join(stream))) as archive:
-            file = archive.extractfile(archive.next() or tarfile.TarInfo())
-            return file is not None and file.read() == content
+            file = archive.extractfile(proof.name)
+            return file is not None and file.read() == proof.read_bytes()
     except (APIError, tarfile.TarError, KeyError):
         return False
     finally:

@@ -398,6 +398,7 @@ def test_a_folder_without_git_works(project: Path) -> None:
 def test_env_example_changes_nothing_and_names_what_is_read() -> None:
     example = (ROOT / ".env.example").read_text(encoding="utf-8")
     assert env_file.parse(example) == {}
-    read = {URI, USER, PASSWORD, "MLFLOW_PORT", "DVC_RUNNER_EXECUTOR", "DOCKER_HOST", "BASE_IMAGE", *dagshub.NAMES}
+    ours = {"DVC_RUNNER_EXECUTOR", "DVC_RUNNER_HOST_ROOT", "DOCKER_HOST", "BASE_IMAGE"}
+    read = {URI, USER, PASSWORD, "MLFLOW_PORT", *ours, *dagshub.NAMES}
     remote = {f"DVC_REMOTE_{name}" for name in ("URL", *dvc_config.S3, *dvc_config.HTTP)}
     assert set(configure.known_names()) == read | remote

@@ -13,7 +13,6 @@ from tests.support.engines import Engine
 
 import dvc_runner
 from dvc_runner.engine import host_paths
-from dvc_runner.engine.images import LABEL
 from dvc_runner.errors import HostPathError
 
 pytestmark = pytest.mark.engine
@@ -112,7 +111,7 @@ def no_proof_left(containers: Engine, workspace: Path) -> Iterator[None]:
     """Neither the file that is the proof stays, nor the container that is asked for it."""
     yield
     assert list(workspace.rglob("host-path-*")) == []
-    assert containers.api.containers(all=True, filters={"label": f"{LABEL}=proof"}) == []
+    assert containers.ours() == []
 
 
 @cases(

@@ -78,4 +78,9 @@ def of_os_error(error: OSError) -> DvcRunnerError:
             f"{what}: {error.strerror}",
             remedy="run as the owner of the project, or in a copy of your own",
         )
+    if error.errno == errno.EBUSY:
+        return StageError(
+            f"{what} is a mount point, so nothing can be put in its place",
+            remedy="mount the folder around it, or make its content the out",
+        )
     return StageError(f"{what}: {error.strerror or error}", remedy="mend that, then run again")

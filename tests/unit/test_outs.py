@@ -13,7 +13,7 @@ from tests.support.people import SOMEBODY
 from tests.support.trees import Node, lay, tree
 from tests.support.values import a_stage
 
-from dvc_runner.errors import StageError
+from dvc_runner.errors import StageError, of_os_error
 from dvc_runner.model import Out
 from dvc_runner.workspace import moving, outs, sandbox
 from dvc_runner.workspace.places import NOTE, SCRATCH
@@ -182,3 +182,15 @@ def test_folders_made_for_outs_are_the_owners(root: Path) -> None:
 )
 def test_the_first_few_are_named(number: int, words: str) -> None:
     assert outs.named(tuple(map(str, range(number)))) == words
+
+
+def test_an_out_that_is_a_mount_point_is_told_and_nothing_changes(root: Path) -> None:
+    if os.geteuid() != 0:
+        pytest.skip("only root may mount")
+    lay(root, {"first": "old"})
+    with another_disk(root / "disk"):
+        lay(root / "disk", {"a": "old"})
+        with pytest.raises(OSError, match="disk") as raised:
+            collect(root, ["first", "disk"], {"first": "new", "disk": {"a": "new"}})
+        assert "mount point" in str(of_os_error(raised.value))
+        assert content(root) == {"first": "old", "disk": {"a": "old"}}

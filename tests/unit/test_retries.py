@@ -1,6 +1,6 @@
 """Which failures are met with another try."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import ClassVar
@@ -21,14 +21,18 @@ class Scripted:
     def __init__(self, endings: list[tuple[Ending, int]], *, writes: bool = True) -> None:
         self.endings = endings
         self.writes = writes
+        self.says: list[str] = []
         self.scratches: list[Path] = []
 
     def prepare(self, stage: Stage, on_line: Callable[[str], None]) -> Environment:
-        del stage, on_line
+        del stage
+        for line in self.says:
+            on_line(line)
         return Environment(reference="none", key="none")
 
     def execute(self, spec: ContainerSpec, on_line: Callable[[str], None]) -> ContainerExit:
-        del on_line
+        for line in self.says:
+            on_line(line)
         if self.writes:
             (spec.sandbox.workspace / "out.txt").write_text(str(len(self.scratches)))
         self.scratches.append(spec.sandbox.scratch)
@@ -39,7 +43,9 @@ class Scripted:
         return nullcontext(self)
 
 
-def perform(root: Path, executor: Scripted, *, retries: int) -> tuple[Performed, list[str]]:
+def perform(
+    root: Path, executor: Scripted, *, retries: int, settings: Mapping[str, str] | None = None
+) -> tuple[Performed, list[str]]:
     (root / "code").mkdir()
     (root / "code/Dockerfile").touch()
     stage = Stage(
@@ -52,7 +58,9 @@ def perform(root: Path, executor: Scripted, *, retries: int) -> tuple[Performed,
         params=(),
         container=Container(build=Build(context="code", dockerfile="code/Dockerfile"), retries=retries),
     )
-    around = Surroundings(root=root, cache=root, executor=executor, settings={}, revision=(None, None, None))
+    around = Surroundings(
+        root=root, cache=root, executor=executor, settings=settings or {}, revision=(None, None, None)
+    )
     said: list[str] = []
     return run_stage(stage, around, said.append, said.append, confirm=lambda: None), said
 
@@ -90,3 +98,10 @@ def test_a_missing_out_is_no_matter_of_luck(tmp_path: Path) -> None:
     performed, _ = perform(tmp_path, executor, retries=3)
     assert len(executor.scratches) == 1
     assert "out.txt" in str(performed.error)
+
+
+def test_no_line_is_lost_for_ending_like_a_secret(tmp_path: Path) -> None:
+    executor = Scripted([WELL])
+    executor.says = ["it is hunter2!", "it is hunt"]
+    _, said = perform(tmp_path, executor, retries=0, settings={"MLFLOW_TRACKING_PASSWORD": "hunter2"})
+    assert said == ["it is *****!", "it is hunt"] * 2

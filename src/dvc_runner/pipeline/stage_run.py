@@ -85,7 +85,11 @@ def run_stage(
     hidden = secrets.values(around.settings, container.secrets)
     pairs = secrets.joined(around.settings)
     masked = Mask(hidden, on_line, joined=pairs)
-    environment = around.executor.prepare(stage, Mask(hidden, on_preparation, joined=pairs))
+    preparing = Mask(hidden, on_preparation, joined=pairs)
+    try:
+        environment = around.executor.prepare(stage, preparing)
+    finally:
+        preparing.flush()
     performed = attempt.make(environment, masked)
     for left in reversed(range(container.retries)):
         if not _mended_by_a_repeat(performed.ended):
@@ -94,6 +98,7 @@ def run_stage(
         performed = attempt.make(environment, masked)
     if performed.undeclared_writes:
         masked(f"warning: {stage.address} wrote {outs.named(performed.undeclared_writes)}: no outs of its, dropped")
+    masked.flush()
     return performed
 
 

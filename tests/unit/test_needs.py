@@ -109,3 +109,9 @@ def test_what_must_not_show() -> None:
     assert set(secrets.values(settings, ("A_TOKEN", "s3"))) == {"p%ss", "k%y/+=", "tok"}
     assert secrets.joined(settings) == ("me:p%ss",)
     assert secrets.joined({}) == ()
+
+
+def test_the_variables_of_secrets() -> None:
+    assert secrets.variables(("A_TOKEN", "s3", "mlflow")) == ("A_TOKEN", "AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY")
+    settings = dict.fromkeys(secrets.variables(("A_TOKEN", "s3", "mlflow")), "x")
+    assert needs(settings, "A_TOKEN", "s3", "mlflow").files

@@ -113,7 +113,7 @@ def _check_is_ours(stage: Stage) -> None:
 
 def _marked(stage: Stage, settings: Mapping[str, str]) -> Mapping[str, str]:
     """Give the settings with a mark in the place of every value but the servers' addresses."""
-    names = {*settings, *(stage.container.secrets if stage.container else ())}
+    names = {*settings, *secrets.variables(stage.container.secrets if stage.container else ())}
     # A file format that doubles percent signs shows itself by the mark's own.
     return {name: f"{MARK}{name}%{MARK}" for name in names} | {
         name: settings[name] for name in (TRACKING_URI, ARTIFACTS_URI) if name in settings

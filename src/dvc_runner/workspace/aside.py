@@ -34,8 +34,8 @@ def aside(paths: Sequence[Path], parent: Path, *, incoming: Sequence[Path] = ())
     with held(folder):
         moves = _Moves(folder=folder, paths=tuple(paths), identities=tuple(map(_identity, incoming)))
         try:
-            moves.write_journal(complete=False)
             with INTERRUPTS.postponed():
+                moves.write_journal(complete=False)
                 moves.take()
             yield moves.put_back
         except BaseException:
@@ -43,9 +43,10 @@ def aside(paths: Sequence[Path], parent: Path, *, incoming: Sequence[Path] = ())
                 moves.put_back()  # what cannot be put back stays in the folder, and the next run tries again
                 remove(folder)
             raise
-        if moves.taken:
-            moves.write_journal(complete=True)
-        moves.drop()
+        with INTERRUPTS.postponed():
+            if moves.taken:
+                moves.write_journal(complete=True)
+            moves.drop()
 
 
 def recover(parent: Path) -> tuple[Path, ...]:

@@ -3,17 +3,12 @@
 from collections.abc import Iterable
 from pathlib import Path
 
-TABLE = Path("/proc/self/mountinfo")
-POINT = 4
+from dvc_runner.engine import mountinfo
 
 
-def points(table: Path = TABLE) -> frozenset[Path]:
-    """Give the mount points that this process sees; none where the system has no such table."""
-    try:
-        lines = table.read_bytes().splitlines()
-    except OSError:
-        return frozenset()
-    return frozenset(Path(_unescaped(line.split(b" ")[POINT])) for line in lines)
+def points() -> frozenset[Path]:
+    """Give the mount points that this process sees; none where the system does not tell."""
+    return frozenset(Path(mount.point) for mount in mountinfo.own())
 
 
 def below(folder: Path, mounted: Iterable[Path]) -> tuple[Path, ...]:
@@ -25,8 +20,3 @@ def of(path: Path, mounted: Iterable[Path]) -> tuple[Path | None, int]:
     """Say on which mount ``path`` lies, so that two paths can be compared."""
     holding = [point for point in mounted if path.is_relative_to(point)]
     return max(holding, key=lambda point: len(point.parts), default=None), path.stat().st_dev
-
-
-def _unescaped(point: bytes) -> str:
-    """Undo the kernel's octal escapes of space, tab, newline and backslash."""
-    return point.decode("unicode_escape").encode("latin-1").decode("utf-8", "surrogateescape")

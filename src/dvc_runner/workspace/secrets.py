@@ -8,6 +8,7 @@ from dvc_runner.model import Stage
 FOLDER = ".secrets"
 USER, PASSWORD, TOKEN = (f"MLFLOW_TRACKING_{name}" for name in ("USERNAME", "PASSWORD", "TOKEN"))
 KEY_ID, KEY, SESSION = ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN")
+NEEDED: dict[str, tuple[str, ...]] = {"mlflow": (), "s3": (KEY_ID, KEY)}
 REGIONS = ("AWS_DEFAULT_REGION", "AWS_REGION")
 
 
@@ -33,6 +34,11 @@ def values(settings: Mapping[str, str], names: Sequence[str]) -> tuple[str, ...]
     """Give the values that must not show in a log."""
     known = {PASSWORD, TOKEN, KEY, SESSION, *names}
     return tuple(settings[name] for name in sorted(known) if settings.get(name))
+
+
+def variables(names: Sequence[str]) -> tuple[str, ...]:
+    """Give the variables without which those secrets have no value."""
+    return tuple(variable for name in names for variable in NEEDED.get(name, (name,)))
 
 
 def joined(settings: Mapping[str, str]) -> tuple[str, ...]:

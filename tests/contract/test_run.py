@@ -260,9 +260,15 @@ SCHEMA: dict[str, dict[str, Any]] = {
     "run_end": {"outcome": str, "exit_code": int, "seconds": float},
 }
 
+OPTIONAL = {"usage": dict, "undeclared_writes": list}
+USAGE = {"how", "peak_memory_bytes", "cpu_s", "read_bytes", "written_bytes"}
+
 
 def check_event(event: dict[str, Any]) -> None:
     schema = {**COMMON, **SCHEMA[event["event"]]}
+    if event["event"] == "stage_end":
+        schema |= {key: kind for key, kind in OPTIONAL.items() if key in event}
+        assert set(event.get("usage", USAGE)) == USAGE
     if event.get("outcome") == "failed" and event["event"] == "stage_end":
         schema |= {"error": str, "remedy": str}
     if event["event"] == "stage_end" and event["log"]:

@@ -1,0 +1,158 @@
+"""The table: every request that the runner makes. What is not in it does not pass."""
+
+import dataclasses
+import functools
+import re
+
+from dvc_runner.socket_filter import containers, images
+from dvc_runner.socket_filter.asks import Ask
+from dvc_runner.socket_filter.checks import Check, each, exactly, fields, mapping, text
+from dvc_runner.socket_filter.policy import LABEL
+from dvc_runner.socket_filter.refused import RefusedError
+from dvc_runner.socket_filter.routes import Body, Route, Way, check_query, in_json, plain
+from dvc_runner.socket_filter.shapes import ID, IMAGE, NONCE
+
+FLAG = text("0|1|[Tt]rue|[Ff]alse", meaning="a boolean")
+NO = exactly("0", "false", "False")
+SECONDS = text(r"\d{1,12}(\.\d{1,9})?", meaning="seconds since the epoch")
+NUMBER = text(r"-?\d{1,6}", meaning="a number")
+PLATFORM = text("[a-z0-9]+/[a-z0-9]+(/[a-z0-9]+)?", meaning="a platform")
+IMAGE_NAME = text(IMAGE, meaning="an image's name")
+LABELS = each(text(rf"{LABEL}(\.[a-z-]+)?(=.*)?", meaning="a label of dvc-runner's"))
+STATES = each(exactly("created", "restarting", "running", "removing", "paused", "exited", "dead"))
+WITHIN = text(r"(?!/)(?!.*(^|/)\.{0,2}(/|$))[^\x00-\x1f]+", meaning="a path below the context")
+NOTHING: dict[str, Check] = {}
+TABLE = (
+    Route("HEAD", "/_ping", plain, NOTHING),
+    Route("GET", "/_ping", plain, NOTHING),
+    Route("GET", "/version", plain, NOTHING),
+    Route(
+        "GET",
+        "/containers/json",
+        containers.listed,
+        {
+            "all": FLAG,
+            "limit": NUMBER,
+            "size": NO,
+            "trunc_cmd": FLAG,
+            "filters": in_json(fields({}, {"label": LABELS, "status": STATES})),
+        },
+    ),
+    Route("POST", "/containers/create", containers.create, NOTHING, body=Body.JSON),
+    Route("GET", "/containers/{container}/json", containers.inspect, NOTHING),
+    Route(
+        "GET",
+        "/containers/{container}/archive",
+        containers.archive,
+        {"path": text(NONCE, meaning="the file by which the runner finds itself")},
+        needs=("path",),
+    ),
+    Route(
+        "POST",
+        "/containers/{container}/attach",
+        containers.own,
+        {"stream": FLAG, "stdin": FLAG, "stdout": FLAG, "stderr": FLAG},
+        way=Way.HIJACK,
+    ),
+    Route(
+        "POST",
+        "/containers/{container}/wait",
+        containers.own,
+        {"condition": exactly("removed", "not-running", "next-exit")},
+        way=Way.STREAM,
+    ),
+    Route("POST", "/containers/{container}/start", containers.start, NOTHING),
+    Route(
+        "POST",
+        "/containers/{container}/kill",
+        containers.own,
+        {"signal": exactly("SIGTERM", "SIGKILL", "SIGINT", "SIGHUP")},
+    ),
+    Route("DELETE", "/containers/{container}", containers.own, {"v": FLAG, "force": FLAG, "link": NO}),
+    Route(
+        "GET",
+        "/containers/{container}/stats",
+        containers.own,
+        {"stream": NO, "one-shot": FLAG},
+        needs=("stream",),
+    ),
+    Route(
+        "GET",
+        "/events",
+        containers.events,
+        {
+            "since": SECONDS,
+            "until": SECONDS,
+            "filters": in_json(fields({"container": each(text(ID)), "event": exactly(["oom"])})),
+        },
+        needs=("until", "filters"),
+        way=Way.STREAM,
+    ),
+    Route(
+        "GET",
+        "/images/json",
+        images.listed,
+        {"all": FLAG, "only_ids": FLAG, "filters": in_json(fields({}, {"label": LABELS}))},
+    ),
+    Route("GET", "/images/{image}/json", images.inspect, NOTHING),
+    Route("DELETE", "/images/{image}", images.remove, {"force": FLAG, "noprune": FLAG}),
+    Route(
+        "POST",
+        "/images/create",
+        images.pull,
+        {
+            "fromImage": IMAGE_NAME,
+            "tag": text(rf"sha256:{ID}|[A-Za-z0-9_][A-Za-z0-9._-]*", meaning="a digest or a tag"),
+            "platform": PLATFORM,
+        },
+        needs=("fromImage",),
+        way=Way.STREAM,
+    ),
+    Route(
+        "POST",
+        "/build",
+        plain,
+        {
+            "t": text(r"dvc-runner/[a-z0-9][a-z0-9._-]*:[a-z0-9]+", meaning="dvc-runner/NAME:KEY"),
+            "labels": in_json(fields({LABEL: text()})),
+            "dockerfile": WITHIN,
+            "buildargs": in_json(mapping("[A-Za-z_][A-Za-z0-9_]*", text())),
+            "platform": PLATFORM,
+            "version": exactly("1", "2"),
+            "q": FLAG,
+            "nocache": FLAG,
+            "rm": FLAG,
+            "forcerm": FLAG,
+            "pull": FLAG,
+        },
+        needs=("t", "labels"),
+        body=Body.STREAM,
+        way=Way.STREAM,
+    ),
+)
+_OPEN = {"{container}": f"(?P<container>{ID})", "{image}": f"(?P<image>{IMAGE})"}
+
+
+def find(ask: Ask) -> tuple[Route, Ask]:
+    """Give a request's line of the table, and the request with the parts of its path named.
+
+    Raises:
+        RefusedError: It has none, or its parameters are not those of its line.
+    """
+    for route, pattern in _patterns():
+        found = pattern.fullmatch(ask.path) if route.method == ask.method else None
+        if found:
+            check_query(route, ask)
+            return route, dataclasses.replace(ask, names=found.groupdict())
+    raise RefusedError("the runner never asks for that")
+
+
+@functools.cache
+def _patterns() -> tuple[tuple[Route, re.Pattern[str]], ...]:
+    found = []
+    for route in TABLE:
+        pattern = re.escape(route.path).replace(r"\{", "{").replace(r"\}", "}")
+        for name, part in _OPEN.items():
+            pattern = pattern.replace(name, part)
+        found.append((route, re.compile(pattern)))
+    return tuple(found)

@@ -1,0 +1,169 @@
+"""What stands between the lines of the protocol, and what the socket filter knows of containers."""
+
+import json
+import re
+import urllib.parse
+from pathlib import Path
+
+import pytest
+from tests.support.cases import cases
+from tests.support.engines import Engine
+from tests.support.filters import Filter, filtering
+from tests.support.hostile import CREATE, PROOF, good
+
+from dvc_runner.engine.images import LABEL
+
+pytestmark = pytest.mark.engine
+
+SMUGGLED = b"DELETE /containers/%s?force=1 HTTP/1.1\r\nHost: x\r\n\r\n"
+UPGRADE = (
+    b"POST /containers/%s/attach?stream=1&stdout=1 HTTP/1.1\r\nHost: x\r\nConnection: Upgrade\r\nUpgrade: tcp\r\n\r\n"
+)
+PING = b"GET /_ping HTTP/1.1\r\nHost: x\r\n%s\r\n"
+
+
+@cases(
+    "sent, expected",
+    {
+        "a second request on the same connection": [PING % b"" + SMUGGLED, 200],
+        "one behind an attach that the engine refuses": [UPGRADE % (b"0" * 64) + SMUGGLED, 403],
+        "one behind a wrong length": [PING % b"Content-Length: 1\r\n" + SMUGGLED, 403],
+        "one behind an empty chunk": [PING % b"Transfer-Encoding: chunked\r\n" + b"0\r\n\r\n" + SMUGGLED, 200],
+        "two lengths": [PING % b"Content-Length: 0\r\nContent-Length: 5\r\n" + SMUGGLED, 400],
+        "a length and chunks": [
+            PING % b"Content-Length: 5\r\nTransfer-Encoding: chunked\r\n" + b"0\r\n\r\n" + SMUGGLED,
+            200,
+        ],
+        "another transfer": [PING % b"Transfer-Encoding: gzip, chunked\r\n" + SMUGGLED, 400],
+        "a folded header": [PING % b"A: b\r\n c: d\r\n" + SMUGGLED, 200],
+        "a line without a carriage return": [b"GET /_ping HTTP/1.1\nHost: x\n\n" + SMUGGLED, 200],
+        "a space in the target": [b"GET /_ping /containers HTTP/1.1\r\nHost: x\r\n\r\n" + SMUGGLED, 400],
+        "a waiting client": [PING % b"Expect: 100-continue\r\n" + SMUGGLED, 403],
+        "a header without end": [b"GET /_ping HTTP/1.1\r\nHost: x\r\nA: " + b"a" * 2**20, 400],
+        "no HTTP at all": [b"\x16\x03\x01\x00\xa5\r\n\r\n", 400],
+    },
+)
+def test_one_request_a_connection(wall: Filter, containers: Engine, foreign: str, sent: bytes, expected: int) -> None:
+    status, said = wall.say(sent.replace(b"%s", foreign.encode()))
+    assert status == expected, said
+    assert len(re.findall(r"HTTP/1\.1 \d\d\d ", said)) == 1
+    assert containers.api.inspect_container(foreign)["State"]["Running"]
+
+
+def test_attach_hands_nothing_to_an_engine_that_did_not_agree(
+    wall: Filter, containers: Engine, ground: Path, foreign: str
+) -> None:
+    gone = wall.create(good(containers, ground, "gone"))
+    containers.api.remove_container(gone)
+    # The filter still knows it as its own; the engine says that there is none.
+    status, said = wall.say(UPGRADE % gone.encode() + SMUGGLED % foreign.encode())
+    assert status == 404, said
+    assert containers.api.inspect_container(foreign)["State"]["Running"]
+
+
+def test_a_container_that_only_proves_a_path_is_never_started(wall: Filter, containers: Engine, ground: Path) -> None:
+    proof = {
+        "Type": "bind",
+        "Source": str(ground / PROOF),
+        "Target": "/proof",
+        "ReadOnly": True,
+    }
+    body = {"Image": containers.base, "Cmd": ["true"], "Labels": {LABEL: "proof"}, "HostConfig": {"Mounts": [proof]}}
+    made = wall.create(body)
+    try:
+        assert wall.post(f"/containers/{made}/start")[0] == 403
+        assert containers.api.inspect_container(made)["State"]["Status"] == "created"
+    finally:
+        containers.api.remove_container(made)
+
+
+@cases(
+    "key",
+    {"the network of a stage": ["NetworkMode"], "the processes of a stage": ["PidMode"]},
+)
+def test_only_a_guard_is_joined(
+    wall: Filter, containers: Engine, ground: Path, key: str, own: str, foreign: str
+) -> None:
+    body = good(containers, ground, "joined")
+    stage = wall.create({**body, "Labels": {LABEL: "run", f"{LABEL}.stage": "one"}})
+    try:
+        for container, status in ((own, 201), (stage, 403), (foreign, 403), ("0" * 64, 403)):
+            changed = {**body, "HostConfig": {**body["HostConfig"], key: f"container:{container}"}}
+            found, said = wall.post(CREATE, json.dumps(changed).encode())
+            assert found == status, said
+            if found == 201:
+                containers.api.remove_container(json.loads(said.splitlines()[-1])["Id"])
+    finally:
+        containers.api.remove_container(stage)
+
+
+def test_lists_hold_what_is_ours(wall: Filter, own: str, foreign: str) -> None:
+    for query in ("", "?filters=" + urllib.parse.quote(json.dumps({"label": [LABEL]}))):
+        status, said = wall.post(f"/containers/json?all=1{query.replace('?', '&')}", method="GET")
+        assert status == 200
+        assert own in said
+        assert foreign not in said
+
+
+def test_the_runners_own_container_tells_its_mounts_and_no_more(wall: Filter, containers: Engine, ground: Path) -> None:
+    proof = f"{ground}/{PROOF}"
+    body = {
+        "Image": containers.base,
+        "Cmd": ["true"],
+        "Env": ["TOKEN=secret"],
+        "HostConfig": {"Mounts": [{"Type": "bind", "Source": str(ground), "Target": "/workspace"}]},
+    }
+    runner = containers.api.create_container_from_config(body)["Id"]
+    try:
+        asked = f"/containers/{runner}/json"
+        assert wall.post(asked, method="GET")[0] == 403
+        path = f"/containers/{runner}/archive?path="
+        assert wall.post(path + urllib.parse.quote(proof), method="GET")[0] == 404
+        assert wall.post(asked, method="GET")[0] == 403
+        seen = f"/workspace/{PROOF}"
+        assert wall.post(path + seen, method="GET")[0] == 200
+        status, said = wall.post(asked, method="GET")
+        assert status == 200
+        found = json.loads(said.splitlines()[-1])
+        assert [one["Source"] for one in found["Mounts"]] == [str(ground)]
+        assert set(found) == {"Id", "Mounts"}
+        assert wall.post(f"/containers/{runner}?force=1", method="DELETE")[0] == 403
+        with filtering(containers.address, ground, "--runner-container", "another") as narrow:
+            assert narrow.post(path + seen, method="GET")[0] == 403
+        with filtering(containers.address, ground, "--runner-container", runner[:12]) as narrow:
+            assert narrow.post(path + seen, method="GET")[0] == 200
+    finally:
+        containers.api.remove_container(runner)
+
+
+def test_what_was_created_before_the_filter_began_is_known_by_its_label(
+    containers: Engine, ground: Path, own: str, foreign: str
+) -> None:
+    with filtering(containers.address, ground) as another:
+        assert another.post(f"/containers/{own}/json", method="GET")[0] == 200
+        assert another.post(f"/containers/{foreign}/json", method="GET")[0] == 403
+        # Its mounts are looked at again, since nobody remembers what they were.
+        assert another.post(f"/containers/{own}/start")[0] == 204
+
+
+# A filter that is told nonsense.
+
+
+@cases(
+    "option, value",
+    {
+        "a workspace that is not there": ["--workspace", "/none"],
+        "a relative one": ["--workspace", "."],
+        "the whole host": ["--workspace", "/"],
+        "a link": ["--workspace", "/proc/self/cwd"],
+        "a cache that is not there": ["--read-only", "/none"],
+    },
+)
+def test_a_folder_that_cannot_be_held_against_is_an_error(
+    containers: Engine, ground: Path, option: str, value: str
+) -> None:
+    with (
+        pytest.raises(AssertionError, match="is not the real path of a folder"),
+        filtering(containers.address, ground, option, value),
+    ):
+        pass

@@ -12,7 +12,8 @@ from dvc_runner.socket_filter.policy import FILTERED_LABEL, SCRATCH
 from dvc_runner.workspace import sandbox
 
 CREATE = "/v1.41/containers/create"
-PROOF = ".dvc/tmp/host-path-0123456789abcdef"
+WORDS = "0123456789abcdef0123456789abcdef"
+PROOF = f".dvc/tmp/host-path-{WORDS}"
 Body = dict[str, Any]
 
 
@@ -42,6 +43,12 @@ def good(containers: Engine, ground: Path, mark: str) -> Body:
             ],
         },
     }
+
+
+def proof(image: str, source: Path) -> Body:
+    """A body that passes, of a container that proves a path and is never started."""
+    shown = {"Type": "bind", "Source": str(source), "Target": "/proof", "ReadOnly": True}
+    return {"Image": image, "Cmd": ["true"], "Labels": {LABEL: "proof"}, "HostConfig": {"Mounts": [shown]}}
 
 
 def mount(source: Path | str, target: str = "/x", *, read_only: bool = True, **entries: Any) -> Body:
@@ -232,15 +239,11 @@ BODIES: dict[str, list[Callable[[Body, Path], Body | bytes]]] = {
     "nothing": [lambda _, __: b""],
     "nested without end": [lambda _, __: b'{"HostConfig": ' + b"[" * 100_000],
     "a proof that would be a stage": [with_body(Labels={LABEL: "proof"})],
-    "a proof of another file": [
-        lambda _, ground: {
-            "Image": "x",
-            "Cmd": ["true"],
-            "Labels": {LABEL: "proof"},
-            "HostConfig": {
-                "Mounts": [{"Type": "bind", "Source": str(ground / "data"), "Target": "/proof", "ReadOnly": True}]
-            },
-        }
+    "a proof of another file": [lambda _, ground: proof("x", ground / "data")],
+    "a proof of a file of another name": [lambda _, ground: proof("x", ground / ".dvc/tmp/host-path-xyz")],
+    "a proof of a foreign file": [lambda _, ground: proof("x", ground.parent / "foreign" / PROOF)],
+    "a proof of nothing": [
+        lambda _, __: {"Image": "x", "Cmd": ["true"], "Labels": {LABEL: "proof"}, "HostConfig": {"Mounts": []}}
     ],
 }
 
@@ -253,9 +256,9 @@ PATHS = {
     "logs": [("GET", "/containers/{own}/logs?stdout=1")],
     "a file of a container's": [("GET", "/containers/{foreign}/archive?path=/etc/passwd")],
     "a file of its own container's": [("GET", "/containers/{own}/archive?path=/etc/passwd")],
-    "a file beside the proof": [
-        ("GET", "/containers/{foreign}/archive?path=/.dvc/tmp/host-path-0123456789abcdef/../x")
-    ],
+    "the proof of a container that proves nothing": [("GET", "/containers/{own}/archive?path=/proof")],
+    "the proof of a foreign container": [("GET", "/containers/{foreign}/archive?path=/proof")],
+    "a file beside the proof": [("GET", "/containers/{own}/archive?path=/proof/../etc/passwd")],
     "a file put into a container": [("PUT", "/containers/{foreign}/archive?path=/")],
     "all files of a container": [("GET", "/containers/{foreign}/export")],
     "changes of a container": [("GET", "/containers/{foreign}/changes")],

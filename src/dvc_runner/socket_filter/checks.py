@@ -45,12 +45,12 @@ def integer(least: int, most: int) -> Check:
     return check
 
 
-def each(check_item: Check) -> Check:
-    """A list whose items all pass."""
+def each(check_item: Check, *, least: int = 0, most: int = MOST_ITEMS) -> Check:
+    """A list of so many items, which all pass."""
 
     def check(where: str, value: Json) -> None:
-        if not isinstance(value, list) or len(value) > MOST_ITEMS:
-            raise _refused(where, value, f"a list of at most {MOST_ITEMS}")
+        if not isinstance(value, list) or not least <= len(value) <= most:
+            raise _refused(where, value, f"a list of {least} to {most}")
         for index, item in enumerate(value):
             check_item(f"{where}[{index}]", item)
 

@@ -1,6 +1,8 @@
 """What the runner does with containers: to its own, and to no other."""
 
+import io
 import json
+import tarfile
 from typing import Any
 
 from dvc_runner.socket_filter import shapes
@@ -59,27 +61,43 @@ async def own(gate: Gate, ask: Ask) -> Pass:
 
 
 async def inspect(gate: Gate, ask: Ask) -> Answer | Pass:
-    """Tell all of a container of ours, and of the runner's own where its mounts come from."""
+    """Tell all of a container of ours, and of the one that the runner lives in what is mounted there."""
     container = ask.names["container"]
-    if not gate.is_runner(container):
+    found = await gate.inspected(container)
+    if found is None:
+        return of_json(NOT_FOUND, {"message": f"No such container: {container}"})
+    if not gate.may_be_runner(found):
         return await own(gate, ask)
-    answer = await gate.engine.whole(ask)
-    if not answer.well:
-        return answer
-    mounts = json.loads(answer.body).get("Mounts") or []
-    told: list[Json] = [{key: one[key] for key in TOLD_OF_A_MOUNT if key in one} for one in mounts]
-    return of_json(OK, {"Id": container, "Mounts": told})
+    mounts: list[Json] = [{key: one[key] for key in TOLD_OF_A_MOUNT if key in one} for one in found["Mounts"]]
+    in_memory = found["HostConfig"].get("Tmpfs")
+    return of_json(OK, {"Id": container, "Mounts": mounts, "HostConfig": {"Tmpfs": in_memory}})
 
 
 async def archive(gate: Gate, ask: Ask) -> Answer:
-    """Say whether a container sees the file by which the runner finds itself; hand over nothing of it."""
-    container = ask.names["container"]
-    await gate.may_be_runner(container)
-    answer = await gate.engine.whole(passed(ask, method="HEAD").ask)
-    if not answer.well:
-        return of_json(NOT_FOUND, {"message": f"the container {container[:12]} does not see it"})
-    gate.prove_runner(container)
-    return Answer(status=OK, headers=((b"content-type", b"application/x-tar"),))
+    """Hand over the file by which the runner finds out where its paths lie, if it is that file.
+
+    The engine reads it as root, and would follow a link that was put there meanwhile: so its words
+    have to be those of its name.
+    """
+    made = await gate.ours(ask.names["container"])
+    if made.kind is not Kind.PROOF:
+        raise RefusedError("files are handed over of a container that proves a path, and of no other")
+    answer = await gate.engine.whole(ask)
+    words = made.sources[0].path.rpartition("-")[2].encode("ascii")
+    if answer.well and _only_file(answer.body) != words:
+        raise RefusedError("the file does not hold the words of its name")
+    return answer
+
+
+def _only_file(archive_: bytes) -> bytes | None:
+    """Give the content of the one file in an archive; None where it holds anything else."""
+    try:
+        with tarfile.open(fileobj=io.BytesIO(archive_), mode="r:") as found:
+            (member,) = found.getmembers()
+            file = found.extractfile(member) if member.isreg() else None
+            return file.read() if file else None
+    except (tarfile.TarError, ValueError):
+        return None
 
 
 async def listed(gate: Gate, ask: Ask) -> Pass:

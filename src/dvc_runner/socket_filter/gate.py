@@ -3,6 +3,7 @@
 import json
 from dataclasses import dataclass
 from enum import StrEnum
+from pathlib import Path
 from typing import Any
 
 from dvc_runner.socket_filter.asks import Ask
@@ -45,7 +46,6 @@ class Gate:
         self.policy = policy
         self.engine = engine
         self._made: dict[str, Made] = {}
-        self._runners: set[str] = set()
         self._images: set[str] = set()
 
     def remember(self, container: str, made: Made) -> None:
@@ -62,35 +62,25 @@ class Gate:
         """
         if container in self._made:
             return self._made[container]
-        found = await self._inspect(container)
-        labels = found.get("Config", {}).get("Labels") or {} if found else {}
-        if not found or labels.get(FILTERED_LABEL) != str(self.policy.workspace):
+        found = await self.inspected(container)
+        if not found or not self._is_ours(found):
             raise RefusedError(f"the container {container[:12]} was not created through this filter")
         mounts = found["HostConfig"].get("Mounts") or []
         sources = [look(self.policy, one["Source"], read_only=bool(one.get("ReadOnly"))) for one in mounts]
-        made = Made(kind=kind_of(labels), sources=tuple(sources))
+        made = Made(kind=kind_of(found["Config"]["Labels"]), sources=tuple(sources))
         self.remember(container, made)
         return made
 
-    async def may_be_runner(self, container: str) -> None:
-        """Insist that a container may be asked whether it is the one that the runner lives in.
+    def may_be_runner(self, container: dict[str, Any]) -> bool:
+        """Say whether the runner may live in an inspected container that is not one of its own making.
 
-        Raises:
-            RefusedError: The filter was told of another one.
+        It sees the workspace; and it is the one that the filter was told of, if it was told.
         """
-        if self.policy.runner is None:
-            return
-        found = await self._inspect(self.policy.runner)
-        if not found or found.get("Id") != container:
-            raise RefusedError(f"the container {container[:12]} is not {self.policy.runner}, the runner's")
-
-    def prove_runner(self, container: str) -> None:
-        """Remember that a file of the runner's showed up in this container."""
-        self._runners.add(container)
-
-    def is_runner(self, container: str) -> bool:
-        """Say whether a file of the runner's showed up in this container."""
-        return container in self._runners
+        if self._is_ours(container):
+            return False
+        sources = [Path(one.get("Source") or "/") for one in container["Mounts"]]
+        told = self.policy.runner in (None, container["Name"].removeprefix("/"), container["Id"])
+        return told and self.policy.workspace in sources
 
     async def image(self, name: str) -> str | None:
         """Give the id of an image that passes; None where the engine has none by that name.
@@ -110,10 +100,15 @@ class Gate:
             raise RefusedError(f"the image {name!r} is neither dvc-runner's, nor named by its digest, nor allowed")
         return image
 
-    async def _inspect(self, container: str) -> dict[str, Any] | None:
+    async def inspected(self, container: str) -> dict[str, Any] | None:
+        """Ask the engine what it knows of a container; None where there is none."""
         answer = await self._ask(f"/containers/{container}/json")
         found: dict[str, Any] | None = json.loads(answer.body) if answer.well else None
         return found
+
+    def _is_ours(self, container: dict[str, Any]) -> bool:
+        labels = container["Config"].get("Labels") or {}
+        return bool(labels.get(FILTERED_LABEL) == str(self.policy.workspace))
 
     async def _ask(self, path: str) -> Answer:
         answer = await self.engine.whole(Ask(method="GET", version="", path=path, query={}))

@@ -36,6 +36,15 @@ async def listed(gate: Gate, ask: Ask) -> Pass:
 
 async def remove(gate: Gate, ask: Ask) -> Answer | Pass:
     """Remove an image of dvc-runner's."""
+    return await _of_ours(gate, ask)
+
+
+async def tag(gate: Gate, ask: Ask) -> Answer | Pass:
+    """Name an image of dvc-runner's, as the runner does to note that it is in use."""
+    return await _of_ours(gate, ask)
+
+
+async def _of_ours(gate: Gate, ask: Ask) -> Answer | Pass:
     name = ask.names["image"]
     answer = await gate.engine.whole(Ask(method="GET", version="", path=f"/images/{name}/json", query={}))
     if not answer.well:

@@ -7,7 +7,8 @@ from dvc_runner.socket_filter.strict_json import Json
 ID = "[0-9a-f]{64}"
 _PART = "[a-z0-9][a-z0-9._-]*"
 IMAGE = rf"{_PART}(:[0-9]+)?(/{_PART})*(:[A-Za-z0-9_][A-Za-z0-9._-]*)?(@sha256:{ID})?"
-NONCE = r"(?s:/.+)/\.dvc/tmp/host-path-[0-9a-f]{16}"
+NONCE = r"(?s:/.+)/\.dvc/tmp/host-path-[0-9a-f]{16,64}"
+PROOF_TARGET = "/proof"
 TRUE = exactly(True)
 ABSOLUTE = text(r"(?s:/.+)", meaning="an absolute path")
 # 16 TiB: what is larger is a mistake, or meant to overflow something.
@@ -65,8 +66,8 @@ CONTAINER_OPTIONAL = {
 PROOF_MOUNT = fields(
     {
         "Type": exactly("bind"),
-        "Source": text(NONCE, meaning="the file by which the runner finds itself"),
-        "Target": exactly("/proof"),
+        "Source": text(NONCE, meaning="the file by which the runner finds out where its paths lie"),
+        "Target": exactly(PROOF_TARGET),
         "ReadOnly": TRUE,
     }
 )
@@ -76,7 +77,7 @@ PROOF = fields(
         "Image": text(IMAGE, meaning="an image's name"),
         "Cmd": exactly(["true"]),
         "Labels": exactly({LABEL: "proof"}),
-        "HostConfig": fields({"Mounts": each(PROOF_MOUNT)}),
+        "HostConfig": fields({"Mounts": each(PROOF_MOUNT, least=1, most=1)}),
     }
 )
 

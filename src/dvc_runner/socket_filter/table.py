@@ -7,10 +7,10 @@ import re
 from dvc_runner.socket_filter import containers, images
 from dvc_runner.socket_filter.asks import Ask
 from dvc_runner.socket_filter.checks import Check, each, exactly, fields, mapping, text
-from dvc_runner.socket_filter.policy import LABEL
+from dvc_runner.socket_filter.policy import LABEL, REPOSITORY
 from dvc_runner.socket_filter.refused import RefusedError
 from dvc_runner.socket_filter.routes import Body, Route, Way, check_query, in_json, plain
-from dvc_runner.socket_filter.shapes import ID, IMAGE, NONCE
+from dvc_runner.socket_filter.shapes import ID, IMAGE, PROOF_TARGET
 
 FLAG = text("0|1|[Tt]rue|[Ff]alse", meaning="a boolean")
 NO = exactly("0", "false", "False")
@@ -21,6 +21,10 @@ IMAGE_NAME = text(IMAGE, meaning="an image's name")
 LABELS = each(text(rf"{LABEL}(\.[a-z-]+)?(=.*)?", meaning="a label of dvc-runner's"))
 STATES = each(exactly("created", "restarting", "running", "removing", "paused", "exited", "dead"))
 WITHIN = text(r"(?!/)(?!.*(^|/)\.{0,2}(/|$))[^\x00-\x1f]+", meaning="a path below the context")
+NAME = f"{REPOSITORY}[a-z0-9][a-z0-9._-]*"
+HASH = "[0-9a-f]+"
+REPOSITORY_NAME = text(NAME, meaning="dvc-runner/NAME")
+KEY = text(HASH, meaning="a hash")
 NOTHING: dict[str, Check] = {}
 TABLE = (
     Route("HEAD", "/_ping", plain, NOTHING),
@@ -44,7 +48,7 @@ TABLE = (
         "GET",
         "/containers/{container}/archive",
         containers.archive,
-        {"path": text(NONCE, meaning="the file by which the runner finds itself")},
+        {"path": exactly(PROOF_TARGET)},
         needs=("path",),
     ),
     Route(
@@ -95,6 +99,13 @@ TABLE = (
         {"all": FLAG, "only_ids": FLAG, "filters": in_json(fields({}, {"label": LABELS}))},
     ),
     Route("GET", "/images/{image}/json", images.inspect, NOTHING),
+    Route(
+        "POST",
+        "/images/{image}/tag",
+        images.tag,
+        {"repo": REPOSITORY_NAME, "tag": KEY, "force": NO},
+        needs=("repo", "tag"),
+    ),
     Route("DELETE", "/images/{image}", images.remove, {"force": FLAG, "noprune": FLAG}),
     Route(
         "POST",
@@ -113,7 +124,7 @@ TABLE = (
         "/build",
         plain,
         {
-            "t": text(r"dvc-runner/[a-z0-9][a-z0-9._-]*:[a-z0-9]+", meaning="dvc-runner/NAME:KEY"),
+            "t": text(f"{NAME}:{HASH}", meaning="dvc-runner/NAME:KEY"),
             "labels": in_json(fields({LABEL: text()})),
             "dockerfile": WITHIN,
             "buildargs": in_json(mapping("[A-Za-z_][A-Za-z0-9_]*", text())),

@@ -8,7 +8,7 @@ import pytest
 from tests.support import people
 from tests.support.engines import Engine
 from tests.support.filters import Filter, filtering
-from tests.support.hostile import PROOF, good
+from tests.support.hostile import PROOF, WORDS, good
 from tests.support.trees import lay
 
 from dvc_runner.engine.containers import remove
@@ -31,7 +31,7 @@ def ground(tmp_path_factory: pytest.TempPathFactory) -> Path:
             "self": Path("/proc/self/root"),
         },
     )
-    (root / PROOF).touch()
+    (root / PROOF).write_text(WORDS)
     os.mkfifo(root / "fifo")
     people.give(root)
     return root

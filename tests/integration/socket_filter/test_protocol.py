@@ -3,14 +3,16 @@
 import json
 import re
 import urllib.parse
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 from tests.support.cases import cases
 from tests.support.engines import Engine
 from tests.support.filters import Filter, filtering
-from tests.support.hostile import CREATE, PROOF, good
+from tests.support.hostile import CREATE, PROOF, WORDS, good, proof
 
+from dvc_runner.engine.containers import remove
 from dvc_runner.engine.images import LABEL
 
 pytestmark = pytest.mark.engine
@@ -61,20 +63,42 @@ def test_attach_hands_nothing_to_an_engine_that_did_not_agree(
     assert containers.api.inspect_container(foreign)["State"]["Running"]
 
 
-def test_a_container_that_only_proves_a_path_is_never_started(wall: Filter, containers: Engine, ground: Path) -> None:
-    proof = {
-        "Type": "bind",
-        "Source": str(ground / PROOF),
-        "Target": "/proof",
-        "ReadOnly": True,
-    }
-    body = {"Image": containers.base, "Cmd": ["true"], "Labels": {LABEL: "proof"}, "HostConfig": {"Mounts": [proof]}}
-    made = wall.create(body)
+def test_a_container_that_only_proves_a_path_shows_its_file_and_is_never_started(
+    wall: Filter, containers: Engine, ground: Path
+) -> None:
+    made = wall.create(proof(containers.base, ground / PROOF))
     try:
+        status, said = wall.post(f"/containers/{made}/archive?path=/proof", method="GET")
+        assert status == 200
+        assert WORDS in said
         assert wall.post(f"/containers/{made}/start")[0] == 403
         assert containers.api.inspect_container(made)["State"]["Status"] == "created"
     finally:
-        containers.api.remove_container(made)
+        remove(containers.api, made)
+
+
+@cases(
+    "replace",
+    {
+        "other words": [lambda path, _: path.write_text("secret")],
+        "a link to a foreign file": [lambda path, foreign: path.unlink() or path.symlink_to(foreign / "secret.txt")],
+        "a foreign folder": [lambda path, foreign: path.unlink() or path.symlink_to(foreign)],
+    },
+)
+def test_a_proof_that_became_another_file_is_not_handed_over(
+    wall: Filter, containers: Engine, ground: Path, replace: Callable[[Path, Path], None]
+) -> None:
+    path = ground / f"{PROOF}0"
+    path.write_text(f"{WORDS}0")
+    made = wall.create(proof(containers.base, path))
+    replace(path, ground.parent / "foreign")
+    try:
+        status, said = wall.post(f"/containers/{made}/archive?path=/proof", method="GET")
+        assert status == 403
+        assert "does not hold the words of its name" in said
+    finally:
+        path.unlink()
+        remove(containers.api, made)
 
 
 @cases(
@@ -106,32 +130,22 @@ def test_lists_hold_what_is_ours(wall: Filter, own: str, foreign: str) -> None:
 
 
 def test_the_runners_own_container_tells_its_mounts_and_no_more(wall: Filter, containers: Engine, ground: Path) -> None:
-    proof = f"{ground}/{PROOF}"
-    body = {
-        "Image": containers.base,
-        "Cmd": ["true"],
-        "Env": ["TOKEN=secret"],
-        "HostConfig": {"Mounts": [{"Type": "bind", "Source": str(ground), "Target": "/workspace"}]},
-    }
-    runner = containers.api.create_container_from_config(body)["Id"]
+    mounted = {"Type": "bind", "Source": str(ground), "Target": "/workspace"}
+    host = {"Mounts": [mounted], "Tmpfs": {"/tmp": ""}}
+    runner = containers.api.create_container_from_config(
+        {"Image": containers.base, "Cmd": ["true"], "Env": ["TOKEN=secret"], "HostConfig": host}
+    )["Id"]
+    asked = f"/containers/{runner}/json"
     try:
-        asked = f"/containers/{runner}/json"
-        assert wall.post(asked, method="GET")[0] == 403
-        path = f"/containers/{runner}/archive?path="
-        assert wall.post(path + urllib.parse.quote(proof), method="GET")[0] == 404
-        assert wall.post(asked, method="GET")[0] == 403
-        seen = f"/workspace/{PROOF}"
-        assert wall.post(path + seen, method="GET")[0] == 200
         status, said = wall.post(asked, method="GET")
         assert status == 200
         found = json.loads(said.splitlines()[-1])
-        assert [one["Source"] for one in found["Mounts"]] == [str(ground)]
-        assert set(found) == {"Id", "Mounts"}
+        assert [one["Source"] for one in found.pop("Mounts")] == [str(ground)]
+        assert found == {"Id": runner, "HostConfig": {"Tmpfs": {"/tmp": ""}}}
         assert wall.post(f"/containers/{runner}?force=1", method="DELETE")[0] == 403
-        with filtering(containers.address, ground, "--runner-container", "another") as narrow:
-            assert narrow.post(path + seen, method="GET")[0] == 403
-        with filtering(containers.address, ground, "--runner-container", runner[:12]) as narrow:
-            assert narrow.post(path + seen, method="GET")[0] == 200
+        for name, expected in (("another", 403), (runner, 200)):
+            with filtering(containers.address, ground, "--runner-container", name) as narrow:
+                assert narrow.post(asked, method="GET")[0] == expected
     finally:
         containers.api.remove_container(runner)
 

@@ -165,6 +165,7 @@ def variables(settings: dict[str, str]) -> dict[str, str]:
         "DOCKER_HOST": f"unix://{path}",
         "ENGINE_SOCKET": str(path),
         "ENGINE_SOCKET_GROUP": "0" if rootless else str(group),
+        "PROJECT_FOLDER": str(ROOT),
         "PROJECT_OWNER": "0:0" if rootless else f"{owner.st_uid}:{owner.st_gid}",
         "DVC_RUNNER_BASE_IMAGE": base,
         "DVC_RUNNER_IMAGE": runner_image(base),

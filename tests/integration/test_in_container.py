@@ -190,3 +190,24 @@ def client(container: dict[str, Any]) -> int:
         if words[0] == "docker" and name in words:
             return int(folder.name)
     raise AssertionError(f"nobody shows {name}")
+
+
+def test_the_filtered_runner_has_the_filters_socket_and_no_other(
+    housed: Project, containers: Engine, runners: Runners
+) -> None:
+    env = {**housed.env, **variables(housed)}
+    down = ["docker", "compose", "--profile", "filtered", "down", "--volumes", "--timeout", "1"]
+    try:
+        with begun(housed, containers, [*COMPOSE, "-T", "dvc-runner-filtered", "run"], **env) as process:
+            (wall,) = [one for one in runners.found() if "dvc_runner.socket_filter" in one["Config"]["Entrypoint"]]
+            (runner,) = [one for one in runners.found() if one["Id"] != wall["Id"]]
+            press_ctrl_c(process)
+        log = containers.api.logs(wall["Id"]).decode()
+    finally:
+        subprocess.run(down, cwd=housed.root, env=env, check=True, stdin=subprocess.DEVNULL)
+    assert {mount["Destination"] for mount in runner["Mounts"]} == {"/workspace", "/run/socket-filter"}
+    assert not runner["HostConfig"]["GroupAdd"]
+    assert wall["HostConfig"]["NetworkMode"] == "none"
+    assert wall["HostConfig"]["ReadonlyRootfs"]
+    assert "refused" not in log
+    assert containers.none_left()

@@ -21,6 +21,7 @@ from dvc_runner.socket_filter.refused import RefusedError
 from dvc_runner.socket_filter.routes import Route
 from dvc_runner.socket_filter.strict_json import parse, serialise
 from dvc_runner.workspace import sandbox
+from dvc_runner.workspace.places import SCRATCH
 
 # On a slow machine an example may take its time.
 A_FEW = settings(deadline=None, max_examples=60)
@@ -33,7 +34,7 @@ def test_the_walls_words_are_the_runners() -> None:
     assert policy.LABEL == images.LABEL
     assert f"{docker_bodies.GUARD_UID}:{docker_bodies.GUARD_UID}" == policy.GUARD_USER
     assert sandbox.NOBODY == policy.NOBODY
-    assert (sandbox.FOLDER / "scratch").as_posix() == policy.SCRATCH
+    assert SCRATCH.as_posix() == policy.SCRATCH
 
 
 # JSON.

@@ -28,6 +28,14 @@ async def pull(gate: Gate, ask: Ask) -> Pass:
     return Pass(ask)
 
 
+async def distributed(gate: Gate, ask: Ask) -> Pass:
+    """Ask a registry for an image that may be pulled."""
+    name = ask.names["image"]
+    if "@sha256:" not in name and name not in gate.policy.images:
+        raise RefusedError(f"the image {name} is neither named by its digest nor allowed")
+    return Pass(ask)
+
+
 async def listed(gate: Gate, ask: Ask) -> Pass:
     """List dvc-runner's images only."""
     del gate

@@ -4,7 +4,7 @@ import dataclasses
 import functools
 import re
 
-from dvc_runner.socket_filter import containers, images
+from dvc_runner.socket_filter import about, containers, images
 from dvc_runner.socket_filter.asks import Ask
 from dvc_runner.socket_filter.checks import Check, each, exactly, fields, mapping, text
 from dvc_runner.socket_filter.policy import LABEL, REPOSITORY
@@ -30,6 +30,9 @@ TABLE = (
     Route("HEAD", "/_ping", plain, NOTHING),
     Route("GET", "/_ping", plain, NOTHING),
     Route("GET", "/version", plain, NOTHING),
+    Route("GET", "/info", about.info, NOTHING),
+    # Podman's own; asked for to learn whether the engine is rootless.
+    Route("GET", "/libpod/info", about.absent, NOTHING),
     Route(
         "GET",
         "/containers/json",
@@ -99,6 +102,7 @@ TABLE = (
         {"all": FLAG, "only_ids": FLAG, "filters": in_json(fields({}, {"label": LABELS}))},
     ),
     Route("GET", "/images/{image}/json", images.inspect, NOTHING),
+    Route("GET", "/distribution/{image}/json", images.distributed, NOTHING),
     Route(
         "POST",
         "/images/{image}/tag",

@@ -181,3 +181,10 @@ def test_a_folder_that_cannot_be_held_against_is_an_error(
         filtering(containers.address, ground, option, value),
     ):
         pass
+
+
+def test_the_engine_tells_its_kind_and_no_more(wall: Filter) -> None:
+    status, said = wall.post("/info", method="GET")
+    assert status == 200
+    assert set(json.loads(said.splitlines()[-1])) == {"OperatingSystem", "SecurityOptions", "DockerRootDir"}
+    assert wall.post("/v1.41/libpod/info", method="GET")[0] == 404

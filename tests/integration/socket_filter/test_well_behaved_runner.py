@@ -7,12 +7,13 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from tests.integration.test_runs import next_run_sweeps, see, until_begun
+from tests.integration.test_runs import next_run_sweeps, see
 from tests.integration.test_walls import TRY, server
 from tests.support.cases import cases
 from tests.support.engines import Engine
 from tests.support.filters import filtering
 from tests.support.projects import Project
+from tests.support.started import until_begun
 from tests.support.ways import Way, tracking
 
 from dvc_runner.errors import EXIT_INTERRUPTED, EXIT_STAGE_FAILED

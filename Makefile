@@ -81,6 +81,6 @@ lint: ## ruff, mypy, import-linter
 	@scripts/setup-env --dev
 	@scripts/lint
 
-lock: ## Renew uv.lock and every requirements.txt
+lock: ## Renew uv.lock, every requirements.txt and the base image
 	@scripts/setup-env --dev
 	@scripts/lock

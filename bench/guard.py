@@ -16,10 +16,10 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-from dvc_runner.cli.settings import GUARD_IMAGE
+from dvc_runner.cli.guard_image import GUARD_IMAGE
 from dvc_runner.engine import client, containers
 from dvc_runner.executors import docker, docker_bodies
-from dvc_runner.model import ContainerSpec, Environment, Limits, Network, Sandbox, Stage
+from dvc_runner.model import ContainerSpec, EngineSettings, Environment, Limits, Network, Sandbox, Stage
 from dvc_runner.workspace import sandbox
 
 REFERENCE = "without a guard"
@@ -46,7 +46,7 @@ def spec(scratch: Sandbox, image: str, root: Path) -> ContainerSpec:
 def ways(root: Path, host: str | None, image: str) -> dict[str, Callable[[ContainerSpec], None]]:
     """Give each way of running a spec."""
     engine = client.connect(host)
-    executor = docker.connect(root, host, guard_image=image, base_image=None)
+    executor = docker.connect(root, EngineSettings(host=host, guard_image=image))
 
     def alone(found: ContainerSpec) -> None:
         body = docker_bodies.stage(found, "none", str)

@@ -26,6 +26,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import docker
@@ -33,7 +34,7 @@ import uv
 import yaml
 
 from dvc_runner.executors.docker import connect
-from dvc_runner.model import Build, Container, Dep, Out, Stage
+from dvc_runner.model import Build, Container, Dep, EngineSettings, Out, Stage
 from dvc_runner.pipeline.stage_run import Surroundings, run_stage
 
 BIN = Path(sys.executable).parent
@@ -207,7 +208,7 @@ def independent_ways(bench: Bench, count: int) -> dict[str, Callable[[int], None
 def by_executor(folder: Path, count: int, jobs: int) -> None:
     """Make ``count`` copies with our executor, ``jobs`` at once."""
     shutil.rmtree(folder / "data/i", ignore_errors=True)
-    executor = connect(folder, os.environ.get("DOCKER_HOST"), guard_image=BASE, base_image=BASE)
+    executor = connect(folder, EngineSettings(host=os.environ.get("DOCKER_HOST"), guard_image=BASE, base_image=BASE))
     around = Surroundings(
         root=folder, cache=folder / ".dvc/cache", executor=executor, settings={}, revision=(None, None, None)
     )
@@ -224,7 +225,9 @@ def by_executor(folder: Path, count: int, jobs: int) -> None:
             params=(),
             container=Container(build=build),
         )
-        performed = run_stage(stage, around, _quietly, _quietly, confirm=lambda: None)
+        performed = run_stage(
+            stage, around, _quietly, partial(executor.prepare, on_line=_quietly), confirm=lambda: None
+        )
         if performed.error:
             raise performed.error
 

@@ -13,13 +13,14 @@ from tests.support.engines import Engine
 from tests.support.projects import Finished, Project
 from tests.support.ways import STAGE, Way, lay_out
 
+from dvc_runner.cli.guard_image import GUARD_IMAGE
 from dvc_runner.cli.main import main
-from dvc_runner.cli.settings import GUARD_IMAGE
 from dvc_runner.engine import client
 from dvc_runner.errors import EngineError
 from dvc_runner.executors import docker
 from dvc_runner.executors.process import ProcessExecutor
 from dvc_runner.interrupts import SIGNALS
+from dvc_runner.model import EngineSettings
 
 FOREIGN = ("DVC_", "MLFLOW_", "DAGSHUB_", "GIT_")
 
@@ -122,7 +123,9 @@ def lab(containers: Engine, tmp_path_factory: pytest.TempPathFactory) -> Iterato
     root = lay_out(tmp_path_factory.mktemp("containers") / "a projéct: lab", containers.dockerfile)
     people.give(root)
     base = os.environ.get("BASE_IMAGE")
-    connected = docker.connect(root, containers.address, guard_image=containers.base, base_image=base)
+    connected = docker.connect(
+        root, EngineSettings(host=containers.address, guard_image=containers.base, base_image=base)
+    )
     with connected.opened() as executor:
         yield Way(executor, root, executor.prepare(STAGE, print))
 

@@ -1,5 +1,6 @@
 """The frozen values that travel between the floors."""
 
+import datetime as dt
 from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
@@ -165,6 +166,32 @@ class Environment:
     reference: str
     key: str
     id: str | None = None
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class EngineSettings:
+    """Where the container engine is, and what it builds with.
+
+    ``host`` is as DOCKER_HOST has it, None for the default socket; ``guard_image`` any with Python; ``base_image``
+    takes the place of every BASE_IMAGE build argument, if given; ``buildkit`` chooses the builder, None leaves it to
+    the engine; ``host_root`` is where the engine's host has the project, if that is not to be found out.
+    """
+
+    guard_image: str
+    host: str | None = None
+    base_image: str | None = None
+    host_root: str | None = None
+    buildkit: bool | None = None
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Unused:
+    """An image or an environment of ours that may go; ``name`` is a reference, or a path."""
+
+    kind: str
+    name: str
+    last_used: dt.datetime
+    size_bytes: int
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

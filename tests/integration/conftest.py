@@ -1,6 +1,7 @@
 """Projects whose stages run in containers, and the proof that nothing of them is left behind."""
 
 import dataclasses
+import os
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
@@ -9,6 +10,7 @@ import pytest
 from tests.support.contained import contain
 from tests.support.engines import Engine
 from tests.support.projects import Project
+from tests.support.registry import Registry, is_installed, serving
 from tests.support.ways import Way
 
 from dvc_runner.workspace.places import FOLDER
@@ -48,6 +50,17 @@ def contained(bare_project: Path, tmp_path: Path, containers: Engine, made: list
     found = contain(bare_project, tmp_path, containers)
     made.append(found.root)
     return found
+
+
+@pytest.fixture(scope="session")
+def registry(containers: Engine, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Registry]:
+    """A registry of images; where none can be started, what needs one is skipped."""
+    if not is_installed():
+        if os.environ.get("REQUIRE_ENGINE") == "1":
+            pytest.fail("REQUIRE_ENGINE=1, and docker-registry is not installed", pytrace=False)
+        pytest.skip("docker-registry is not installed")
+    with serving(tmp_path_factory.mktemp("registry"), containers.api) as found:
+        yield found
 
 
 WAIT = """

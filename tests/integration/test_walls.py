@@ -19,7 +19,7 @@ from tests.support.ways import LIMIT_S, Way, once, tracking
 from dvc_runner.engine import usage
 from dvc_runner.errors import EngineError
 from dvc_runner.executors import docker
-from dvc_runner.model import Ending, Environment, Limits, Network, Sandbox, Usage
+from dvc_runner.model import Ending, EngineSettings, Environment, Limits, Network, Sandbox, Usage
 from dvc_runner.workspace import sandbox
 
 pytestmark = pytest.mark.engine
@@ -378,7 +378,7 @@ def test_ends_from_outside_are_told_apart(
 def test_an_engine_that_goes_away_leaves_a_vanished_stage(lab: Way, containers: Engine) -> None:
     base = os.environ.get("BASE_IMAGE")
     with relay(containers.address) as (address, cut):
-        connected = docker.connect(lab.root, address, guard_image=containers.base, base_image=base)
+        connected = docker.connect(lab.root, EngineSettings(host=address, guard_image=containers.base, base_image=base))
         with connected.opened() as executor:
             way = Way(executor, lab.root, lab.environment)
             ended = way.python(SLEEP, on_line=once("begun", lambda _: cut())).ended

@@ -48,7 +48,12 @@ class Engine:
     @property
     def dockerfile(self) -> str:
         """A Dockerfile whose images are known as the tests'."""
-        return f"{DOCKERFILE}LABEL {MARK}={self._mark}\n"
+        return f"{DOCKERFILE}LABEL {self.label}\n"
+
+    @property
+    def label(self) -> str:
+        """The label of what tests build."""
+        return f"{MARK}={self._mark}"
 
     def ours(self) -> list[dict[str, Any]]:
         """Give the containers of dvc-runner's, in whatever state, that see a folder of the tests'."""
@@ -60,7 +65,7 @@ class Engine:
         return until(lambda: not self.ours(), seconds)
 
     def _images(self) -> list[dict[str, Any]]:
-        return list(self.api.images(all=False, filters={"label": f"{MARK}={self._mark}"}))
+        return list(self.api.images(all=False, filters={"label": self.label}))
 
     def _removed(self, image: str) -> bool:
         try:

@@ -183,12 +183,35 @@ def test_dockerignore_holds_for_key_and_archive(root: Path, patterns: str, left_
     everything = set(context.read(root, BUILD).names)
     lay(folder, {".dockerignore": patterns})
     found = context.read(root, BUILD)
-    assert set(archived(found)) == set(found.names) == everything - set(left_out) | {".dockerignore"}
+    assert set(archived(found)) == set(found.names) == everything - set(left_out)
     before = key(root)
     for name in left_out:
         if (folder / name).is_file() and not (folder / name).is_symlink():
             (folder / name).write_text("edited")
     assert key(root) == before
+
+
+@cases(
+    "files, dockerfile, left_out",
+    {
+        "its own": ({"Dockerfile.dockerignore": "one.py"}, "Dockerfile", {"one.py"}),
+        "its own, and not the context's": (
+            {"Dockerfile.dockerignore": "one.py", ".dockerignore": "link"},
+            "Dockerfile",
+            {"one.py"},
+        ),
+        "beside one deeper inside": ({"lib": {"D": "FROM x", "D.dockerignore": "link"}}, "lib/D", {"link"}),
+        "of another Dockerfile": ({"lib": {"D.dockerignore": "link"}}, "Dockerfile", set()),
+    },
+)
+def test_a_dockerfile_may_have_an_ignore_file_of_its_own(
+    root: Path, files: dict[str, Node], dockerfile: str, left_out: set[str]
+) -> None:
+    lay(root / "stages" / "one", files)
+    found = context.read(root, replace(BUILD, dockerfile=f"stages/one/{dockerfile}"))
+    assert set(archived(found)) == set(found.names)
+    assert {"one.py", "link"} - set(found.names) == left_out
+    assert not {".dockerignore", f"{dockerfile}.dockerignore"} & set(found.names)
 
 
 SHARED = Build(context="stages", dockerfile="stages/one/Dockerfile", include=("one", "shared"))

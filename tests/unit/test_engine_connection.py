@@ -14,7 +14,8 @@ from tests.support.servers import answering
 from dvc_runner.engine import client
 from dvc_runner.errors import EXIT_ENGINE, EXIT_USAGE, EngineError, EnginePermissionError, UsageError
 from dvc_runner.executors.base import Executor
-from dvc_runner.executors.table import EngineSettings, choose
+from dvc_runner.executors.table import choose
+from dvc_runner.model import EngineSettings
 
 NOWHERE = "unix:///nonexistent/docker.sock"
 

@@ -11,6 +11,7 @@ from dvc_runner.model import (
     ALL_GPUS,
     Bind,
     ContainerSpec,
+    EngineSettings,
     Environment,
     Limits,
     Network,
@@ -104,8 +105,7 @@ def test_sentence(abi: int, sentence: str) -> None:
 
 
 def test_a_run_says_it_at_its_start(tmp_path: Path) -> None:
-    engine = table.EngineSettings(host=None, guard_image="")
-    _, why = table.choose("process", tmp_path, engine=engine, cache=tmp_path / "cache")
+    _, why = table.choose("process", tmp_path, engine=EngineSettings(guard_image=""), cache=tmp_path / "cache")
     assert why == f"process, as asked; {walls.here().sentence}"
 
 

@@ -154,15 +154,6 @@ def test_log_is_a_file_of_the_run(tmp_path: Path, record: Record, listener: List
     assert listener.lines == [(stage, "premier: é"), (stage, "")]
 
 
-def test_a_build_is_shown_by_its_first_line_and_kept_whole(tmp_path: Path, record: Record, listener: Listener) -> None:
-    with record.writing_log("train") as log:
-        for line in ("building train", "step 1", "step 2"):
-            log.preparation(line)
-        log.line("begins")
-    assert [line for _, line in listener.lines] == ["building train", "begins"]
-    assert (tmp_path / record.log_of("train")).read_text() == "building train\nstep 1\nstep 2\nbegins\n"
-
-
 def test_a_name_that_is_not_utf8_can_be_written(tmp_path: Path, record: Record) -> None:
     with record.writing_log("train") as log:
         log.line("warning: train wrote b\udcff")

@@ -7,7 +7,7 @@ import pytest
 import yaml
 
 from dvc_runner import errors
-from dvc_runner.cli import settings
+from dvc_runner.cli.guard_image import GUARD_IMAGE
 
 ROOT = Path(__file__).parents[2]
 DOCUMENTS = sorted([*ROOT.glob("*.md"), *ROOT.glob("docs/*.md")])
@@ -16,7 +16,7 @@ STAGES = yaml.safe_load((ROOT / "dvc.yaml").read_text())["stages"]
 
 
 def test_guards_run_in_the_base_image_of_the_stages() -> None:
-    assert yaml.safe_load((ROOT / "params.yaml").read_text())["base_image"] == settings.GUARD_IMAGE
+    assert yaml.safe_load((ROOT / "params.yaml").read_text())["base_image"] == GUARD_IMAGE, "run make lock"
 
 
 @pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: path.name)

@@ -161,3 +161,23 @@ def test_what_dvc_tells_a_command(monkeypatch: pytest.MonkeyPatch) -> None:
     assert settings.dvc_stage() == ("train@a", None)
     monkeypatch.setenv("DVC_ROOT", "/project")
     assert settings.dvc_stage() == ("train@a", Path("/project"))
+
+
+@cases(
+    "text, buildkit",
+    {
+        "not said": ("", None),
+        "yes": ("DOCKER_BUILDKIT=1\n", True),
+        "no": ("DOCKER_BUILDKIT=0\n", False),
+        "no, in words": ("DOCKER_BUILDKIT=false\n", False),
+    },
+)
+def test_the_builder_is_chosen_as_docker_does(
+    tmp_path: Path,
+    text: str,
+    buildkit: bool | None,  # noqa: FBT001
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.delenv("DOCKER_BUILDKIT", raising=False)
+    (tmp_path / ".env").write_text(text)
+    assert settings.read(tmp_path).engine.buildkit is buildkit

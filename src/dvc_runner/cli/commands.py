@@ -6,20 +6,23 @@ import os
 import signal
 import time
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 
 from dvc_runner.cli import parents
 from dvc_runner.cli import settings as settings_file
-from dvc_runner.cli.printing import err, machine_readable, out
+from dvc_runner.cli.printing import err, live, machine_readable, out
 from dvc_runner.cli.settings import Settings
 from dvc_runner.errors import EXIT_INTERRUPTED, DvcRunnerError, UsageError
 from dvc_runner.executors.base import Executor
-from dvc_runner.executors.table import EngineSettings, choose
+from dvc_runner.executors.table import choose
 from dvc_runner.pipeline.check import check
+from dvc_runner.pipeline.preparations import Preparations
 from dvc_runner.pipeline.record import Observer, Record
 from dvc_runner.pipeline.run import Request, Run
 from dvc_runner.pipeline.stage_run import Surroundings, run_stage
 from dvc_runner.report import summary, words
+from dvc_runner.report.preparing import Preparing
 from dvc_runner.report.progress import JsonLines, Progress
 from dvc_runner.workspace import lifeline, run_lock
 from dvc_runner.workspace.aside import recover
@@ -36,9 +39,11 @@ def run(request: Request, executor_name: str | None, *, as_json: bool) -> int:
         executor = _executor(project.root, settings, executor_name, write)
         record = Record(project.root, [observer])
         record.run_started(targets=request.targets, jobs=1, executor=executor.name)
-        work = Run(project, surroundings(project, settings, executor), request, record)
+        watch = Preparing(write, live())
+        preparations = Preparations(executor, project.root, record.folder, settings.values, watch)
+        work = Run(project, surroundings(project, settings, executor), request, record, preparations)
         try:
-            with executor.opened():
+            with executor.opened(), preparations.opened():
                 work.go()
         except DvcRunnerError as error:
             record.run_ended(outcome="failed", exit_code=error.exit_code, seconds=time.monotonic() - began)
@@ -68,33 +73,39 @@ def execute(argv: list[str], executor_name: str | None) -> int:
         # DVC's address of it, which is relative to another folder than ours.
         stage = dataclasses.replace(project.hash_deps(address), address=address, argv=tuple(argv))
         executor = _executor(project.root, settings, executor_name, err)
-        with executor.opened():
+        preparations = _preparations(project, settings, executor)
+        with executor.opened(), preparations.opened():
             around = surroundings(project, settings, executor)
-            performed = run_stage(stage, around, out, err, confirm=lambda: project.confirm_deps(address))
+            confirm = partial(project.confirm_deps, address)
+            performed = run_stage(stage, around, out, preparations.take, confirm=confirm)
             if performed.error:
                 raise performed.error
     return 0
 
 
 def build(targets: tuple[str, ...], executor_name: str | None) -> int:
-    """Make the images (or environments) of the targets' stages, where missing."""
+    """Make the images (or environments) of the targets' stages, where missing; give the exit code."""
     with opened() as (project, settings):
+        stages = [project.stage(address) for address in project.plan(targets, single_item=False)]
+        wanted = [stage for stage in stages if stage.container]
+        for stage in wanted:
+            check(stage)
         executor = _executor(project.root, settings, executor_name, err)
-        with executor.opened():
-            for address in project.plan(targets, single_item=False):
-                stage = project.stage(address)
-                if stage.container is None:
-                    continue
-                check(stage)
-                began = time.monotonic()
-                environment = executor.prepare(stage, _prefixed(address))
-                seconds = words.duration(time.monotonic() - began)
-                out(f"{address}: {environment.reference} ({seconds})")
-    return 0
+        preparations = _preparations(project, settings, executor)
+        codes = [0]
+        with executor.opened(), preparations.opened():
+            preparations.begin(wanted)
+            for stage in wanted:
+                try:
+                    out(f"{stage.address}: {preparations.take(stage).reference}")
+                except DvcRunnerError as error:
+                    err(f"error: {stage.address}: {error}\n  {error.remedy}")
+                    codes.append(error.exit_code)
+    return next(filter(None, codes), 0)
 
 
-def _prefixed(address: str) -> Callable[[str], None]:
-    return lambda line: err(f"  {address} │ {line}")
+def _preparations(project: DvcProject, settings: Settings, executor: Executor) -> Preparations:
+    return Preparations(executor, project.root, FOLDER / "builds", settings.values, Preparing(err, live()))
 
 
 @contextlib.contextmanager
@@ -113,21 +124,11 @@ def _executor(root: Path, settings: Settings, name: str | None, write: Callable[
     executor, why = choose(
         name or settings.executor,
         root,
-        engine=engine_settings(settings),
+        engine=settings.engine,
         cache=settings.cache,
     )
     write(f"executor: {why}")
     return executor
-
-
-def engine_settings(settings: Settings) -> EngineSettings:
-    """Give what was set for the engine."""
-    return EngineSettings(
-        host=settings.engine_host,
-        guard_image=settings.guard_image,
-        base_image=settings.base_image,
-        host_root=settings.host_root,
-    )
 
 
 def surroundings(project: DvcProject, settings: Settings, executor: Executor) -> Surroundings:

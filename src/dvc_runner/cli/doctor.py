@@ -1,6 +1,6 @@
 """dvc-runner doctor: proves, a line each, what runs depend on."""
 
-from dvc_runner.cli.commands import engine_settings, opened
+from dvc_runner.cli.commands import opened
 from dvc_runner.cli.printing import machine_readable, out
 from dvc_runner.cli.settings import Settings
 from dvc_runner.doctor.engine import Engine
@@ -33,7 +33,7 @@ def _patient(project: DvcProject, settings: Settings, executor: str | None) -> P
     return Patient(
         project=project,
         settings=settings.values,
-        engine=Engine(root=project.root, wanted=executor, settings=engine_settings(settings)),
+        engine=Engine(root=project.root, wanted=executor, settings=settings.engine),
         contained=settings.container is not None,
         cache=settings.cache,
     )

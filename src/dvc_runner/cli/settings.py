@@ -9,12 +9,14 @@ from pathlib import Path
 
 from dotenv.parser import parse_stream
 
+from dvc_runner.cli.guard_image import GUARD_IMAGE
 from dvc_runner.errors import ConfigurationError, UsageError
+from dvc_runner.model import EngineSettings
 
 FILES = (".env.auto", ".env")
 TRACKING_URI = "MLFLOW_TRACKING_URI"
 CREDENTIALS = ("MLFLOW_TRACKING_USERNAME", "MLFLOW_TRACKING_PASSWORD", "MLFLOW_TRACKING_TOKEN")
-GUARD_IMAGE = "python:3.13-slim@sha256:7c61056e61ac89e852de05f3dc6fa51a6dd2181797bceed46aa725dd7cb2cd3b"
+NO = ("0", "false", "no")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -57,6 +59,18 @@ class Settings:
     def guard_image(self) -> str:
         """Give the image that guards run in: any with a python3."""
         return self.base_image or GUARD_IMAGE
+
+    @property
+    def engine(self) -> EngineSettings:
+        """Give where the engine is and what it builds with; DOCKER_BUILDKIT is docker's own variable."""
+        buildkit = self.values.get("DOCKER_BUILDKIT")
+        return EngineSettings(
+            host=self.engine_host,
+            guard_image=self.guard_image,
+            base_image=self.base_image,
+            host_root=self.host_root,
+            buildkit=None if buildkit is None else buildkit not in NO,
+        )
 
     @property
     def experiment(self) -> tuple[tuple[str, str], ...]:

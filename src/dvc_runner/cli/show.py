@@ -1,10 +1,10 @@
 """dvc-runner show: what would be started, ready to paste."""
 
-from dvc_runner.cli.commands import engine_settings, opened, surroundings
+from dvc_runner.cli.commands import opened, surroundings
 from dvc_runner.cli.printing import out
 from dvc_runner.errors import StageError, UsageError
+from dvc_runner.executors import docker
 from dvc_runner.executors.docker import DockerExecutor
-from dvc_runner.executors.table import connect
 from dvc_runner.model import Stage
 from dvc_runner.pipeline.show import show as stage_shown
 from dvc_runner.report import script
@@ -20,7 +20,7 @@ def show(target: str, executor_name: str | None, *, as_json: bool) -> int:
         )
     with opened() as (project, settings):
         stage = _stage(project, target)
-        executor = connect(project.root, engine_settings(settings))
+        executor = docker.connect(project.root, settings.engine)
         with executor.opened():
             shown = stage_shown(stage, surroundings(project, settings, executor), executor, settings.engine_host)
     out(script.as_json(shown) if as_json else script.text(shown))

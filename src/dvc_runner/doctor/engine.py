@@ -7,12 +7,12 @@ from pathlib import Path
 
 from dvc_runner.doctor.disk import room
 from dvc_runner.doctor.finding import NotApplicableError
-from dvc_runner.engine import client, facts, images
+from dvc_runner.engine import client, facts, images, pulls
 from dvc_runner.errors import EngineError, EnginePermissionError
+from dvc_runner.executors import docker
 from dvc_runner.executors.docker import DockerExecutor
 from dvc_runner.executors.process import ProcessExecutor
-from dvc_runner.executors.table import EngineSettings, connect
-from dvc_runner.model import Stage
+from dvc_runner.model import EngineSettings, Stage
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -106,7 +106,7 @@ class Engine:
     @contextlib.contextmanager
     def executor(self) -> Iterator[DockerExecutor]:
         """Connect to it, to start containers."""
-        connected = connect(self.root, self.settings)
+        connected = docker.connect(self.root, self.settings)
         with connected.opened() as executor:
             yield executor
 
@@ -127,7 +127,7 @@ class Engine:
 
     def _require_guard_image(self) -> None:
         with contextlib.closing(client.connect(self.settings.host)) as engine:
-            if images.find(engine, self.settings.guard_image).id is None:
+            if pulls.inspect(engine, self.settings.guard_image) is None:
                 raise NotApplicableError(
                     f"{self.settings.guard_image} is not here yet:  docker pull {self.settings.guard_image}"
                 )

@@ -2,15 +2,19 @@
 
 import contextlib
 import grp
+import json
 import os
 import stat
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
+from typing import Any
 
 import docker
 import requests
-from docker.errors import APIError, DockerException
+from docker.errors import APIError, DockerException, create_api_error_from_http_exception
+from docker.types import CancellableStream
 
+from dvc_runner.engine.cancellation import Cancellation
 from dvc_runner.errors import EngineError, EnginePermissionError
 
 DEFAULT_HOST = "unix:///var/run/docker.sock"
@@ -59,7 +63,7 @@ def told(action: str) -> Iterator[None]:
         yield
     except APIError as error:
         raise EngineError(
-            f"the engine refused to {action}: {_explanation(error)}",
+            f"the engine refused to {action}: {explanation(error)}",
             remedy="the engine's own log says more",
         ) from error
     except (DockerException, requests.RequestException, OSError) as error:
@@ -69,7 +73,38 @@ def told(action: str) -> Iterator[None]:
         ) from error
 
 
-def _explanation(error: APIError) -> str:
+def answers(
+    client: docker.APIClient,
+    path: str,
+    cancellation: Cancellation,
+    *,
+    params: Mapping[str, str | int | bool],
+    headers: Mapping[str, str | bytes],
+    data: bytes = b"",
+) -> Iterator[dict[str, Any]]:
+    """Post a request that the engine answers line by line, each a JSON object; give them as they come.
+
+    The SDK's own calls for it cannot be ended from another thread.
+
+    Raises:
+        APIError: The engine refuses; ``told`` makes it ours.
+        CancelledError: Somebody asked to end.
+    """
+    url = f"{client.base_url}/v{client.api_version}/{path}"
+    cancellation.check()
+    asked = client.post(url, params=params, headers=headers, data=data, stream=True, timeout=None)
+    with contextlib.closing(asked) as response:
+        try:
+            response.raise_for_status()
+        except requests.HTTPError as error:
+            create_api_error_from_http_exception(error)
+        lines = CancellableStream(response.iter_lines(chunk_size=None), response)
+        with cancellation.ends(lines.close):
+            yield from (json.loads(line) for line in lines if line)
+
+
+def explanation(error: APIError) -> str:
+    """Give the engine's own words for what it refused."""
     text = error.explanation or error.response.reason if error.response is not None else str(error)
     if "no space left" in str(text).lower():
         return f"{text} (the engine's disk is full: docker system df shows what takes it)"

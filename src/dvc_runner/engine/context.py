@@ -14,6 +14,7 @@ from dvc_runner.model import Build
 
 KEY_LENGTH = 16
 EXECUTABLE = 0o100
+IGNORE = ".dockerignore"
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -65,12 +66,24 @@ def read(root: Path, build: Build) -> Context:
             f"{build.dockerfile} lies outside its build context {build.context}",
             remedy="take a context that holds it; include can keep the rest of that context out",
         )
-    ignore = folder / ".dockerignore"
+    names = exclude_paths(str(folder), _patterns(folder, dockerfile), dockerfile=dockerfile)
+    sent = [
+        name for name in names if name and _included(name, build.include) and not _says_what_is_sent(name, dockerfile)
+    ]
+    return Context(folder=folder, dockerfile=dockerfile, names=tuple(sorted({*sent, dockerfile})), args=build.args)
+
+
+def _patterns(folder: Path, dockerfile: str) -> list[str]:
+    """Read what is left out; as BuildKit has it, a Dockerfile's own ignore file takes the place of the context's."""
+    own, shared = folder / f"{dockerfile}{IGNORE}", folder / IGNORE
+    ignore = own if own.is_file() else shared
     lines = ignore.read_text(encoding="utf-8-sig").splitlines() if ignore.is_file() else []
-    patterns = [line.strip() for line in lines if line.strip() and not line.startswith("#")]
-    names = exclude_paths(str(folder), patterns, dockerfile=dockerfile)
-    kept = sorted(name for name in names if name and (name == dockerfile or _included(name, build.include)))
-    return Context(folder=folder, dockerfile=dockerfile, names=tuple(kept), args=build.args)
+    return [line.strip() for line in lines if line.strip() and not line.startswith("#")]
+
+
+def _says_what_is_sent(name: str, dockerfile: str) -> bool:
+    """Tell an ignore file: it is not sent, else the classic builder would apply it once more, and BuildKit not."""
+    return name in (IGNORE, f"{dockerfile}{IGNORE}")
 
 
 def _included(name: str, include: tuple[str, ...]) -> bool:

@@ -4,6 +4,7 @@ from collections.abc import Callable
 from contextlib import AbstractContextManager
 from typing import ClassVar, Protocol
 
+from dvc_runner.engine.cancellation import NEVER, Cancellation
 from dvc_runner.model import ContainerExit, ContainerSpec, Environment, Stage
 
 
@@ -13,13 +14,18 @@ class Executor(Protocol):
     name: ClassVar[str]
     links_deps: ClassVar[bool]
 
-    def prepare(self, stage: Stage, on_line: Callable[[str], None]) -> Environment:
-        """Make what the stage's code runs in, unless it is there already.
+    def named(self, stage: Stage) -> str:
+        """Give the ``reference`` of what ``prepare`` would give for the stage as it is now, made or not."""
+        ...
+
+    def prepare(self, stage: Stage, on_line: Callable[[str], None], cancellation: Cancellation = NEVER) -> Environment:
+        """Make what the stage's code runs in, unless it is there already; any thread may ask.
 
         An implementation must:
           1. name it by the hash of what it is made from, so that it is never stale;
-          2. hand over the words of whatever makes it, line by line;
-          3. raise ``BuildError`` with the last of those words if it cannot be made.
+          2. hand over the words of whatever makes it, line by line, and none where it is there;
+          3. raise ``BuildError`` with the last of those words if it cannot be made;
+          4. end soon with ``CancelledError``, and leave nothing half-made, when ``cancellation`` is requested.
         """
         ...
 

@@ -14,6 +14,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import replace
+from functools import cached_property
 from pathlib import Path
 from typing import ClassVar
 
@@ -26,18 +27,22 @@ from dvc_runner.engine import (
     host_paths,
     images,
     link,
+    pulls,
     usage,
 )
+from dvc_runner.engine.cancellation import NEVER, Cancellation
 from dvc_runner.errors import EngineError
 from dvc_runner.executors import docker_bodies as bodies
 from dvc_runner.executors import docker_flags
 from dvc_runner.interrupts import INTERRUPTS
 from dvc_runner.model import (
+    Build,
     Container,
     ContainerExit,
     ContainerSpec,
     DockerRun,
     Ending,
+    EngineSettings,
     Environment,
     Stage,
     User,
@@ -53,29 +58,14 @@ class DockerExecutor:
     name: ClassVar[str] = "docker"
     links_deps: ClassVar[bool] = False
 
-    def __init__(
-        self,
-        engine: docker.APIClient,
-        root: Path,
-        *,
-        guard_image: str,
-        base_image: str | None,
-        host_root: str | None,
-    ) -> None:
-        """Use an engine for the project at ``root``.
-
-        Args:
-            engine: A connection that answers.
-            root: The project.
-            guard_image: An image with Python, for guards.
-            base_image: Takes the place of every BASE_IMAGE build argument, if given.
-            host_root: Where the engine's host has the project, if that is not to be found out.
-        """
+    def __init__(self, engine: docker.APIClient, root: Path, settings: EngineSettings) -> None:
+        """Use an engine, over a connection that answers, for the project at ``root``."""
         self._engine = engine
         self._root = root
-        self._guard_image = guard_image
-        self._base_image = base_image
-        self._host_root = host_root
+        self._guard_image = settings.guard_image
+        self._base_image = settings.base_image
+        self._buildkit = settings.buildkit
+        self._host_root = settings.host_root
         self._paths: host_paths.HostPaths | None = None
         self._as_root: bool | None = None
 
@@ -88,27 +78,37 @@ class DockerExecutor:
         finally:
             self._engine.close()
 
-    def prepare(self, stage: Stage, on_line: Callable[[str], None]) -> Environment:
+    def named(self, stage: Stage) -> str:
+        """Name the stage's image."""
+        container = _container(stage)
+        return self._plan(stage, container.build).reference if container.build else str(container.image)
+
+    def prepare(self, stage: Stage, on_line: Callable[[str], None], cancellation: Cancellation = NEVER) -> Environment:
         """Build or pull the stage's image, if it is missing."""
-        container = stage.container
-        if container is None:
-            raise EngineError(
-                f"stage {stage.address} does not say which image it runs in",
-                remedy="add meta.container.build or meta.container.image to it in dvc.yaml",
-            )
-        images.ensure_pulled(self._engine, self._guard_image, on_line)
-        if container.build is None:
-            return images.ensure_pulled(self._engine, container.image or "", on_line)
-        build = images.with_base(container.build, self._base_image)
-        return images.ensure_built(self._engine, self._root, _repository(stage.address), build, on_line)
+        container = _container(stage)
+        pulls.ensure(self._engine, self._guard_image, on_line, cancellation)
+        if container.build:
+            wanted = self._plan(stage, container.build)
+            return images.ensure_built(self._engine, wanted, on_line, cancellation, buildkit=self._buildkit)
+        reference = str(container.image)
+        found = pulls.ensure(self._engine, reference, on_line, cancellation)
+        return Environment(reference=reference, key=reference.rpartition("@")[2], id=found)
+
+    @cached_property
+    def _platform(self) -> str:
+        return images.platform(self._engine)
+
+    def _plan(self, stage: Stage, build: Build) -> images.Plan:
+        build = images.with_base(build, self._base_image)
+        return images.plan(self._root, _repository(stage.address), build, self._platform)
 
     def find(self, stage: Stage) -> Environment:
         """Name the stage's image as ``prepare`` would; its ``id`` is None if it is missing."""
-        container = stage.container or Container()
-        if container.build is None:
-            return images.find(self._engine, container.image or "")
-        build = images.with_base(container.build, self._base_image)
-        return images.name_of(self._engine, self._root, _repository(stage.address), build)
+        container = _container(stage)
+        reference = self.named(stage)
+        found = pulls.inspect(self._engine, reference)
+        key = reference.rpartition("@" if container.image else ":")[2]
+        return Environment(reference=reference, key=key, id=str(found["Id"]) if found else None)
 
     def on_host(self, path: Path) -> str:
         """Give a path of the project as the engine's host has it.
@@ -117,7 +117,7 @@ class DockerExecutor:
             HostPathError: The engine does not see it.
         """
         if self._paths is None:
-            images.ensure_pulled(self._engine, self._guard_image, lambda _: None)
+            pulls.ensure(self._engine, self._guard_image, lambda _: None, NEVER)
             self._paths = host_paths.find(self._engine, self._root, self._guard_image, self._host_root)
         return self._paths.translate(path)
 
@@ -213,22 +213,22 @@ class DockerExecutor:
             return Ending.VANISHED
 
 
-def connect(
-    root: Path,
-    host: str | None,
-    *,
-    guard_image: str,
-    base_image: str | None,
-    host_root: str | None = None,
-) -> DockerExecutor:
-    """Connect to the engine at ``host`` for the project at ``root``.
+def connect(root: Path, settings: EngineSettings) -> DockerExecutor:
+    """Connect to an engine for the project at ``root``.
 
     Raises:
         EngineError: None answers there.
     """
-    return DockerExecutor(
-        client.connect(host), root, guard_image=guard_image, base_image=base_image, host_root=host_root
-    )
+    return DockerExecutor(client.connect(settings.host), root, settings)
+
+
+def _container(stage: Stage) -> Container:
+    if stage.container is None:
+        raise EngineError(
+            f"stage {stage.address} does not say which image it runs in",
+            remedy="add meta.container.build or meta.container.image to it in dvc.yaml",
+        )
+    return stage.container
 
 
 def _repository(address: str) -> str:

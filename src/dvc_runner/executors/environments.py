@@ -1,49 +1,92 @@
 """Virtual environments from lock files, made with uv and named by the hash of the lock."""
 
 import contextlib
+import datetime as dt
 import fcntl
 import hashlib
 import platform
 import shutil
+import stat
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Container, Iterator
 from pathlib import Path
 
 import uv
 
+from dvc_runner.engine.cancellation import NEVER, Cancellation
 from dvc_runner.errors import BuildError
 from dvc_runner.executors import processes
-from dvc_runner.model import Environment
+from dvc_runner.model import Environment, Unused
 
 KEY_LENGTH = 16
+COMPLETE = "complete"
 TAIL = 12
 
 
-def ensure(cache: Path, lock: Path, on_line: Callable[[str], None]) -> Environment:
+def named(cache: Path, lock: Path) -> str:
+    """Give the folder of the virtual environment of ``lock``, made or not."""
+    return str(_folder(cache) / _key(lock))
+
+
+def ensure(cache: Path, lock: Path, on_line: Callable[[str], None], cancellation: Cancellation = NEVER) -> Environment:
     """Give the virtual environment of ``lock`` (a requirements.txt with hashes), made if missing.
 
     Args:
         cache: The folder that holds such environments; shared by projects.
         lock: The lock file.
         on_line: Takes the installer's words.
+        cancellation: Ends it.
 
     Raises:
         BuildError: It cannot be made; the message holds the installer's last words.
+        CancelledError: Somebody asked to end.
     """
     key = _key(lock)
-    place = cache / "environments" / key
-    if not (place / "complete").is_file():
+    place = _folder(cache) / key
+    if not (place / COMPLETE).is_file():
         try:
             with _alone(place):
-                if not (place / "complete").is_file():
+                if not (place / COMPLETE).is_file():
                     on_line(f"installing {lock.name} of {lock.parent.name} ({key})")
-                    _make(place, lock, on_line)
+                    _make(place, lock, on_line, cancellation)
         except OSError as error:
             raise BuildError(
                 f"{place} could not be made: {error.strerror or error}",
                 remedy="make room or rights there, or set XDG_CACHE_HOME to a folder of yours",
             ) from error
+    # The time of its last use, by which gc goes; a cache that others own may refuse.
+    with contextlib.suppress(OSError):
+        (place / COMPLETE).touch()
     return Environment(reference=str(place), key=key)
+
+
+def unused(cache: Path, needed: Container[str], before: dt.datetime) -> tuple[Unused, ...]:
+    """Give the environments that are not ``needed`` and that nobody has used since ``before``."""
+    found = []
+    for complete in sorted(_folder(cache).glob(f"*/{COMPLETE}")):
+        last_used = dt.datetime.fromtimestamp(complete.stat().st_mtime, dt.UTC)
+        if last_used < before and str(complete.parent) not in needed:
+            size = _size_bytes(complete.parent)
+            found.append(Unused(kind="environment", name=str(complete.parent), last_used=last_used, size_bytes=size))
+    return tuple(found)
+
+
+def remove(place: Path) -> None:
+    """Remove the environment at ``place``, unless somebody makes it anew just now."""
+    with _alone(place):
+        # First what says that it is whole: a removal may be cut short.
+        (place / COMPLETE).unlink(missing_ok=True)
+        shutil.rmtree(place, ignore_errors=True)
+
+
+def _size_bytes(place: Path) -> int:
+    """Add up what is there alone: the installer's cache may have the same files, under other names."""
+    found = [path.lstat() for path in place.rglob("*")]
+    return sum(one.st_size for one in found if stat.S_ISREG(one.st_mode) and one.st_nlink == 1)
+
+
+def _folder(cache: Path) -> Path:
+    return cache / "environments"
 
 
 @contextlib.contextmanager
@@ -61,22 +104,23 @@ def _key(lock: Path) -> str:
     return digest.hexdigest()[:KEY_LENGTH]
 
 
-def _make(place: Path, lock: Path, on_line: Callable[[str], None]) -> None:
+def _make(place: Path, lock: Path, on_line: Callable[[str], None], cancellation: Cancellation) -> None:
     """Make the environment at ``place``; a half-made one is never taken for whole."""
     shutil.rmtree(place, ignore_errors=True)
     # A virtual environment knows its own path, so it cannot be made elsewhere and moved.
-    _uv(["venv", "--quiet", "--no-project", "--python", sys.executable, str(place)], on_line)
+    _uv(["venv", "--quiet", "--no-project", "--python", sys.executable, str(place)], on_line, cancellation)
     _uv(
         [
             *["pip", "install", "--quiet", "--python", str(place / "bin" / "python")],
             *["--require-hashes", "--compile-bytecode", "--no-config", "-r", str(lock)],
         ],
         on_line,
+        cancellation,
     )
-    (place / "complete").touch()
+    (place / COMPLETE).touch()
 
 
-def _uv(arguments: list[str], on_line: Callable[[str], None]) -> None:
+def _uv(arguments: list[str], on_line: Callable[[str], None], cancellation: Cancellation) -> None:
     tail: list[str] = []
 
     def keep(line: str) -> None:
@@ -85,7 +129,7 @@ def _uv(arguments: list[str], on_line: Callable[[str], None]) -> None:
         on_line(line)
 
     flags = ["--no-python-downloads", "--color", "never"]
-    ended = processes.run([uv.find_uv_bin(), *arguments, *flags], keep)
+    ended = processes.run_until([uv.find_uv_bin(), *arguments, *flags], keep, cancellation)
     if ended.code:
         lines = "\n  ".join(tail)
         raise BuildError(

@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import ClassVar
 
+from dvc_runner.engine.cancellation import NEVER, Cancellation
 from dvc_runner.errors import EngineError
 from dvc_runner.executors import environments, fence, processes, reach
 from dvc_runner.model import ContainerExit, ContainerSpec, Environment, Limits, Stage
@@ -35,8 +36,15 @@ class ProcessExecutor:
         """Need nothing."""
         yield self
 
-    def prepare(self, stage: Stage, on_line: Callable[[str], None]) -> Environment:
+    def named(self, stage: Stage) -> str:
+        """Name the environment of the stage's lock file."""
+        return environments.named(self._cache, self._lock(stage))
+
+    def prepare(self, stage: Stage, on_line: Callable[[str], None], cancellation: Cancellation = NEVER) -> Environment:
         """Install the lock file beside the stage's Dockerfile, if it is not installed yet."""
+        return environments.ensure(self._cache, self._lock(stage), on_line, cancellation)
+
+    def _lock(self, stage: Stage) -> Path:
         build = stage.container.build if stage.container else None
         lock = (self._root / build.dockerfile).parent / LOCK if build else None
         if lock is None or not lock.is_file():
@@ -44,7 +52,7 @@ class ProcessExecutor:
                 f"stage {stage.address} has no {LOCK} beside a Dockerfile, so it runs in a container only",
                 remedy="start a container engine, or add that lock file",
             )
-        return environments.ensure(self._cache, lock, on_line)
+        return lock
 
     def execute(self, spec: ContainerSpec, on_line: Callable[[str], None]) -> ContainerExit:
         """Start the command in the scratch folder, and wait for its end and its children's."""

@@ -12,6 +12,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from dvc_runner.engine.cancellation import NEVER, Cancellation
 from dvc_runner.engine.lines import Lines
 from dvc_runner.errors import EngineError
 from dvc_runner.executors import supervisor_main
@@ -51,7 +52,6 @@ def run(
     Raises:
         EngineError: There is no such program.
     """
-    began = time.time()
     order = {
         "argv": list(argv),
         "cwd": cwd and str(cwd),
@@ -59,16 +59,34 @@ def run(
         "timeout_s": timeout_s,
         "fence": fence,
     }
-    said = _supervised(order, on_line)
+    return _done(order, on_line, NEVER)
+
+
+def run_until(argv: Sequence[str], on_line: Callable[[str], None], cancellation: Cancellation) -> ContainerExit:
+    """Start a command of the runner's own, where and as the runner is, that another thread may end.
+
+    Raises:
+        CancelledError: Somebody asked to end.
+        EngineError: There is no such program.
+    """
+    order = {"argv": list(argv), "cwd": None, "env": None, "timeout_s": None, "fence": None}
+    return _done(order, on_line, cancellation)
+
+
+def _done(order: dict[str, Any], on_line: Callable[[str], None], cancellation: Cancellation) -> ContainerExit:
+    began = time.time()
+    said = _supervised(order, on_line, cancellation)
     if said and said["error"]:
         raise EngineError(
-            f"{argv[0]!r} could not be started: {os.strerror(said['error'])}",
+            f"{order['argv'][0]!r} could not be started: {os.strerror(said['error'])}",
             remedy="name a program that the stage's environment has",
         )
     return _exit(said, time.time() - began)
 
 
-def _supervised(order: dict[str, Any], on_line: Callable[[str], None]) -> dict[str, Any] | None:
+def _supervised(
+    order: dict[str, Any], on_line: Callable[[str], None], cancellation: Cancellation
+) -> dict[str, Any] | None:
     """Have a supervisor do as ordered; give its report, None if it was killed."""
     report, told = os.pipe()
     order = {**order, "runner": os.getpid(), "report": told}
@@ -90,7 +108,8 @@ def _supervised(order: dict[str, Any], on_line: Callable[[str], None]) -> dict[s
         words = marshal.dumps(order)
         _tell(supervisor, len(words).to_bytes(supervisor_main.LENGTH_BYTES) + words)
         try:
-            _lines(supervisor, on_line)
+            with cancellation.ends(lambda: _tell(supervisor, ASK_TO_END)):
+                _lines(supervisor, on_line)
         except KeyboardInterrupt:
             _tell(supervisor, ASK_TO_END)
             _lines(supervisor, on_line, until=INTERRUPTS.hurry)

@@ -1,6 +1,5 @@
 """Which executor a run uses."""
 
-from dataclasses import dataclass
 from pathlib import Path
 
 from dvc_runner.errors import EngineError, EnginePermissionError, UsageError
@@ -8,23 +7,19 @@ from dvc_runner.executors import docker, walls
 from dvc_runner.executors.base import Executor
 from dvc_runner.executors.docker import DockerExecutor
 from dvc_runner.executors.process import ProcessExecutor
+from dvc_runner.model import EngineSettings
 
 EXECUTORS = (DockerExecutor.name, ProcessExecutor.name)
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class EngineSettings:
-    """Which engine, and how it is used.
+def check(wanted: str | None) -> None:
+    """See that ``wanted`` is an executor, or none.
 
-    ``host`` is as DOCKER_HOST has it, None the default socket; ``guard_image`` has a Python;
-    ``base_image`` takes the place of every BASE_IMAGE build argument; ``host_root`` is where the
-    engine's host has the project, if that is not to be found out.
+    Raises:
+        UsageError: It is neither.
     """
-
-    host: str | None
-    guard_image: str
-    base_image: str | None = None
-    host_root: str | None = None
+    if wanted not in (None, *EXECUTORS):
+        raise UsageError(f"{wanted!r} is no executor", remedy=f"use one of {', '.join(EXECUTORS)}")
 
 
 def choose(
@@ -39,19 +34,18 @@ def choose(
     Args:
         wanted: An executor's name; None takes docker where an engine answers.
         root: The project.
-        engine: Which one, and how it is used.
+        engine: Where a container engine is, and what it builds with.
         cache: The folder for virtual environments.
 
     Raises:
         EngineError: docker is wanted and no engine answers, or there is one that is not ours to use.
         UsageError: ``wanted`` is no executor.
     """
-    if wanted not in (None, *EXECUTORS):
-        raise UsageError(f"{wanted!r} is no executor", remedy=f"use one of {', '.join(EXECUTORS)}")
+    check(wanted)
     if wanted == ProcessExecutor.name:
         return ProcessExecutor(root, cache=cache), f"process, as asked; {walls.here().sentence}"
     try:
-        executor = connect(root, engine)
+        executor = docker.connect(root, engine)
     except EnginePermissionError:
         raise
     except EngineError as error:
@@ -59,18 +53,3 @@ def choose(
             raise
         return ProcessExecutor(root, cache=cache), f"process, since {error}; {walls.here().sentence}"
     return executor, "docker" if wanted else "docker, since an engine answers"
-
-
-def connect(root: Path, engine: EngineSettings) -> DockerExecutor:
-    """Connect to the engine for the project at ``root``.
-
-    Raises:
-        EngineError: None answers.
-    """
-    return docker.connect(
-        root,
-        engine.host,
-        guard_image=engine.guard_image,
-        base_image=engine.base_image,
-        host_root=engine.host_root,
-    )

@@ -71,9 +71,14 @@ class Record:
         values: dict[str, object] = {"outcome": outcome, "exit_code": exit_code}
         self._emit("run_end", {**values, "seconds": round(seconds, 3)})
 
+    @property
+    def folder(self) -> Path:
+        """Give the folder of the run, relative to the project's root."""
+        return self._folder.relative_to(self._root)
+
     def log_of(self, stage: str) -> str:
         """Give the path of a stage's log, relative to the project's root."""
-        return (self._folder / f"{file_name(stage)}.log").relative_to(self._root).as_posix()
+        return (self.folder / f"{file_name(stage)}.log").as_posix()
 
     @contextlib.contextmanager
     def writing_log(self, stage: str) -> Iterator["StageLog"]:
@@ -99,21 +104,12 @@ class StageLog:
         self._stage = stage
         self._file = file
         self._observers = observers
-        self._preparing = False
 
     def line(self, line: str) -> None:
         """Take a line of the stage's own output."""
         self._file.write(line + "\n")
         for observer in self._observers:
             observer.line(self._stage, line)
-
-    def preparation(self, line: str) -> None:
-        """Take a line of an image's build or an installation: the first is shown, all are kept."""
-        if not self._preparing:
-            self._preparing = True
-            self.line(line)
-        else:
-            self._file.write(line + "\n")
 
 
 def _plain(reasons: tuple[Reason, ...]) -> list[dict[str, str | None]]:

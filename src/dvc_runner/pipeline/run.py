@@ -3,10 +3,12 @@
 import time
 from dataclasses import dataclass, replace
 
-from dvc_runner.errors import EXIT_INTERRUPTED, ConfigurationError, DvcRunnerError, of_os_error
+from dvc_runner.errors import EXIT_INTERRUPTED, BuildError, ConfigurationError, DvcRunnerError, of_os_error
 from dvc_runner.model import Outcome, Reason, ReasonKind, StageResult
+from dvc_runner.pipeline.ahead import likely
 from dvc_runner.pipeline.check import check
 from dvc_runner.pipeline.needs import needs_of
+from dvc_runner.pipeline.preparations import Preparations
 from dvc_runner.pipeline.record import Record
 from dvc_runner.pipeline.stage_run import Surroundings, run_stage
 from dvc_runner.workspace.dvc_project import DvcProject
@@ -28,12 +30,22 @@ class Run:
     A failed stage blocks what reads its outs; the others go on only with ``keep_going``.
     """
 
-    def __init__(self, project: DvcProject, around: Surroundings, request: Request, record: Record) -> None:
+    def __init__(
+        self,
+        project: DvcProject,
+        around: Surroundings,
+        request: Request,
+        record: Record,
+        preparations: Preparations,
+    ) -> None:
         """Set up a run; nothing is read or run yet."""
         self._project = project
         self._around = around
         self._request = request
         self._record = record
+        self._preparations = preparations
+        self._order: tuple[str, ...] = ()
+        self._is_ahead = False
         self.results: dict[str, StageResult] = {}
         self.interrupted = False
 
@@ -47,11 +59,11 @@ class Run:
         """
         request = self._request
         with self._project.session():
-            order = self._project.plan(request.targets, single_item=request.single_item)
-            for address in order:
+            self._order = self._project.plan(request.targets, single_item=request.single_item)
+            for address in self._order:
                 check(self._project.stage(address))
-            self._check_needs(order)
-            for address in order:
+            self._check_needs(self._order)
+            for address in self._order:
                 result = self._stopped(address) or self._bring_up_to_date(address)
                 self.results[address] = result
                 self._record.stage_ended(result)
@@ -108,6 +120,7 @@ class Run:
                 result = replace(result, outcome=Outcome.RESTORED)
             elif reasons:
                 self._record.stage_started(address, reasons)
+                self._prepare_ahead(address)
                 result = replace(result, outcome=Outcome.RAN)
                 stage = self._project.stage(address)
                 if stage.argv is None or stage.container is None:
@@ -118,9 +131,27 @@ class Run:
         except KeyboardInterrupt:
             self.interrupted = True
             result = replace(result, outcome=Outcome.CANCELLED)
+        except BuildError as caught:
+            result = replace(_failed(result, caught), log=self._preparations.log_of(address))
         except (DvcRunnerError, OSError) as caught:
             result = _failed(result, of_os_error(caught) if isinstance(caught, OSError) else caught)
         return replace(result, seconds=time.monotonic() - began)
+
+    def _prepare_ahead(self, address: str) -> None:
+        """As soon as the first stage runs, have what it and those after it run in made."""
+        if self._is_ahead:
+            return
+        self._is_ahead = True
+        later = self._order[self._order.index(address) + 1 :]
+        runs = likely(address, later, upstream=self._project.upstream, changed=self._is_changed)
+        stages = [self._project.stage(one) for one in (address, *runs)]
+        self._preparations.begin(stage for stage in stages if stage.argv and stage.container)
+
+    def _is_changed(self, address: str) -> bool:
+        try:
+            return bool(self._project.reasons(address, forced=self._request.force))
+        except DvcRunnerError:
+            return False  # told when its turn comes
 
     def _execute(self, address: str, result: StageResult) -> StageResult:
         """Run a stage of ours."""
@@ -130,7 +161,7 @@ class Run:
                 stage,
                 self._around,
                 log.line,
-                log.preparation,
+                self._preparations.take,
                 confirm=lambda: self._project.confirm_deps(address),
             )
         result = replace(

@@ -63,7 +63,7 @@ def run_stage(
     stage: Stage,
     around: Surroundings,
     on_line: Callable[[str], None],
-    on_preparation: Callable[[str], None],
+    prepare: Callable[[Stage], Environment],
     *,
     confirm: Callable[[], None],
 ) -> Performed:
@@ -73,7 +73,7 @@ def run_stage(
         stage: The stage, its deps hashed.
         around: What is the same for every stage of the run.
         on_line: Takes the stage's output.
-        on_preparation: Takes the words of whatever makes its image or environment.
+        prepare: Gives what it runs in.
         confirm: Raises if the stage's outs are not to be taken, once its command has ended well.
 
     Raises:
@@ -82,14 +82,9 @@ def run_stage(
     """
     attempt = attempt_of(stage, around, confirm=confirm)
     container = attempt.container
-    hidden = secrets.values(around.settings, container.secrets)
     pairs = secrets.joined(around.settings)
-    masked = Mask(hidden, on_line, joined=pairs)
-    preparing = Mask(hidden, on_preparation, joined=pairs)
-    try:
-        environment = around.executor.prepare(stage, preparing)
-    finally:
-        preparing.flush()
+    masked = Mask(secrets.values(around.settings, container.secrets), on_line, joined=pairs)
+    environment = prepare(stage)
     performed = attempt.make(environment, masked)
     for left in reversed(range(container.retries)):
         if not _mended_by_a_repeat(performed.ended):

@@ -58,7 +58,9 @@ def failures(root: Path, results: Sequence[StageResult]) -> list[str]:
         if result.outcome is not Outcome.FAILED:
             continue
         lines += ["", f"error: {result.error}", f"  {result.remedy}"]
-        log = root / result.log if result.log else None
+        # What a failed build's error says ends with the name of its log, and has its last words before.
+        is_told = result.log and result.error and result.log in result.error
+        log = root / result.log if result.log and not is_told else None
         if log and log.is_file():
             tail = _last_lines(log)
             if tail:

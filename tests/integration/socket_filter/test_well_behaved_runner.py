@@ -18,7 +18,7 @@ from tests.support.ways import Way, tracking
 
 from dvc_runner.errors import EXIT_INTERRUPTED, EXIT_STAGE_FAILED
 from dvc_runner.executors import docker
-from dvc_runner.model import Ending, Limits, Network
+from dvc_runner.model import Ending, EngineSettings, Limits, Network
 
 pytestmark = pytest.mark.engine
 
@@ -75,7 +75,9 @@ def filtered_lab(lab: Way, containers: Engine) -> Iterator[Way]:
     """The executor of containers at work behind a filter."""
     base = os.environ.get("BASE_IMAGE")
     with filtering(containers.address, lab.root, images=[containers.base]) as found:
-        connected = docker.connect(lab.root, found.address, guard_image=containers.base, base_image=base)
+        connected = docker.connect(
+            lab.root, EngineSettings(host=found.address, guard_image=containers.base, base_image=base)
+        )
         with connected.opened() as executor:
             yield Way(executor, lab.root, lab.environment)
         assert " refused " not in found.log(), found.log()

@@ -48,6 +48,10 @@ def _dispatch(parsed: argparse.Namespace) -> int:
         from dvc_runner.cli.doctor import doctor  # noqa: PLC0415
 
         return doctor(parsed.executor, as_json=parsed.json)
+    if parsed.command == "gc":
+        from dvc_runner.cli import gc  # noqa: PLC0415
+
+        return gc.collect(parsed.executor, older_than=parsed.older_than, force=parsed.force, as_json=parsed.json)
     request = Request(
         targets=tuple(parsed.targets),
         force=parsed.force,
@@ -84,6 +88,12 @@ def _parser() -> argparse.ArgumentParser:
     show.add_argument("--json", action="store_true", help="one JSON object on stdout")
     doctor = _command(commands, "doctor", "prove what runs depend on, and say what is wrong", "dvc-runner doctor")
     doctor.add_argument("--json", action="store_true", help="one JSON object on stdout")
+    gc = _command(commands, "gc", "remove images and environments that nobody uses", "dvc-runner gc --older-than 7d -f")
+    gc.add_argument("-f", "--force", action="store_true", help="remove them; without it, only say what would go")
+    gc.add_argument(
+        "--older-than", default="30d", metavar="TIME", help="how long they are unused, in any project (default: 30d)"
+    )
+    gc.add_argument("--json", action="store_true", help="one JSON object on stdout")
     execute = _command(
         commands,
         "exec",

@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 
 MINUTE = 60
+THOUSAND = 1000
 LONGEST = 60
 OUT_STATES = {
     "deleted": "is missing",
@@ -34,6 +35,15 @@ def reasons(found: Sequence[tuple[str, str, str | None, str | None]]) -> str:
     first = reason(*found[0])
     first = first if len(first) <= LONGEST else first[: LONGEST - 1] + "…"
     return first + (f" (+{len(found) - 1} more)" if len(found) > 1 else "")
+
+
+def size(size_bytes: float) -> str:
+    """Say a size, short: ``412 MB``, ``1.3 GB``."""
+    for unit in ("B", "kB", "MB"):
+        if round(size_bytes) < THOUSAND:
+            return f"{size_bytes:.0f} {unit}"
+        size_bytes /= THOUSAND
+    return f"{size_bytes:.1f} GB"
 
 
 def duration(seconds: float) -> str:

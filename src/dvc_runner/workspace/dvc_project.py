@@ -82,6 +82,19 @@ class DvcProject:
         with told():
             return dvc_stage.read(self._stages[address], self.root)
 
+    def stages(self) -> tuple[Stage, ...]:
+        """Read every stage of the project that has a command, also those of other dvc.yaml files than the first.
+
+        Raises:
+            ConfigurationError: One makes no sense.
+        """
+        with told():
+            return tuple(
+                dvc_stage.read(stage, self.root)
+                for stage in self._repo.index.stages
+                if isinstance(stage, PipelineStage)
+            )
+
     def find(self, address: str, wdir: Path, argv: Sequence[str]) -> None:
         """Find the stage that DVC runs now, by what it tells a command; it is known by it from then on.
 

@@ -202,6 +202,8 @@ def test_the_filtered_runner_has_the_filters_socket_and_no_other(
             (wall,) = [one for one in runners.found() if "dvc_runner.socket_filter" in one["Config"]["Entrypoint"]]
             (runner,) = [one for one in runners.found() if one["Id"] != wall["Id"]]
             press_ctrl_c(process)
+        # Its volume is in use until then.
+        assert until(lambda: [one["Id"] for one in runners.found()] == [wall["Id"]], 60)
         log = containers.api.logs(wall["Id"]).decode()
     finally:
         subprocess.run(down, cwd=housed.root, env=env, check=True, stdin=subprocess.DEVNULL)
@@ -211,3 +213,4 @@ def test_the_filtered_runner_has_the_filters_socket_and_no_other(
     assert wall["HostConfig"]["ReadonlyRootfs"]
     assert "refused" not in log
     assert containers.none_left()
+    assert not containers.api.volumes(filters={"name": "socket-filter"})["Volumes"]

@@ -64,7 +64,8 @@ class PrivateEngine:
         assert until(lambda: not self._processes())
         for line in reversed(Path("/proc/self/mountinfo").read_text().splitlines()):
             place = line.split()[4]
-            if place.startswith((f"{self._run}/", f"{self._data}/")):
+            # A dockerd mounts its data's folder upon itself, and leaves it so.
+            if f"{place}/".startswith((f"{self._run}/", f"{self._data}/")):
                 subprocess.run(["umount", place], check=False)
 
     def _answers(self) -> bool:

@@ -16,6 +16,7 @@ from pathlib import Path
 import compose_file
 import engine
 import env_file
+import handing_over
 
 ROOT = Path(__file__).resolve().parent.parent
 LOG = ROOT / ".local" / "logs" / "runner-image.log"
@@ -39,6 +40,8 @@ def main(words: list[str]) -> int:
     build_missing(service, found["DVC_RUNNER_BASE_IMAGE"], environment)
     if engine.shares_kernel(Path(found["ENGINE_SOCKET"])):
         environment["DVC_RUNNER_CLIENT"] = str(lock_for_life(name))
+    if handed := handing_over.write(clients() / f"{name}.json", ROOT, os.environ):
+        environment["DVC_RUNNER_HANDED_OVER"] = str(handed.relative_to(ROOT))
     # Ctrl-C at a terminal goes through it, so only a real one is handed in.
     terminal = ["--interactive", "--tty"] if sys.stdin.isatty() and sys.stdout.isatty() else []
     command = ["docker", "run", "--rm", "--name", name, *options, *terminal, service["image"], *words]
@@ -74,16 +77,21 @@ def lock_for_life(name: str) -> Path:
 
     The runner in the container waits for that lock, and so knows when nobody wants it any more.
     """
+    # The runner may be another user: to wait for a lock it has to read.
+    descriptor = os.open(clients() / name, os.O_RDWR | os.O_CREAT, 0o644)
+    fcntl.flock(descriptor, fcntl.LOCK_EX)
+    os.set_inheritable(descriptor, True)
+    return CLIENTS / name
+
+
+def clients() -> Path:
+    """Give the folder of what clients share with their runners, without what is left of clients that are gone."""
     folder = ROOT / CLIENTS
     folder.mkdir(parents=True, exist_ok=True)
     for path in folder.iterdir():
         if time.time() - path.stat().st_mtime > NEW_S:
             remove_unless_held(path)
-    # The runner may be another user: to wait for a lock it has to read.
-    descriptor = os.open(folder / name, os.O_RDWR | os.O_CREAT, 0o644)
-    fcntl.flock(descriptor, fcntl.LOCK_EX)
-    os.set_inheritable(descriptor, True)
-    return CLIENTS / name
+    return folder
 
 
 def remove_unless_held(path: Path) -> None:

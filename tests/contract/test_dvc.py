@@ -420,8 +420,11 @@ FAILS = {
     "a signal": ("open('out.csv', 'w').write('new'); import os; os.kill(os.getpid(), 9)", "killed"),
     "no out": ("pass", "out.csv"),
     "a link for an out": ("import os; os.symlink('/etc/passwd', 'out.csv')", "out.csv"),
-    "a dep that it changes": (
-        "open('out.csv', 'w').write('new'); open('data/raw.csv', 'w').write('!')",
+    # Where the kernel walls it off, it cannot; else that it did is noticed.
+    "a dep that it would change": (
+        "open('out.csv', 'w').write('new')\n"
+        "try: open('data/raw.csv', 'w').write('!')\n"
+        "except OSError as error: raise SystemExit(str(error))",
         "data/raw.csv",
     ),
 }
@@ -440,7 +443,7 @@ def test_a_failed_stage_leaves_the_former_outs(after: Project, here: Here, code:
     assert without("data/raw.csv", after.files()) == before
 
 
-@cases("code, named", {name: FAILS[name] for name in ("an exit code", "a dep that it changes")})
+@cases("code, named", {name: FAILS[name] for name in ("an exit code", "a dep that it would change")})
 def test_a_stage_that_fails_in_dvc_repro_is_no_success(after: Project, code: str, named: str) -> None:
     after.write("stages/one/one.py", code)
     lock = after.read("dvc.lock")

@@ -313,7 +313,7 @@ def test_build_makes_what_is_missing_and_runs_nothing(project: Project, here: He
     project.stages(one=project.stage("one", "open('out.csv', 'w')", outs=["out.csv"]), two={"cmd": "touch two"})
     first = here(project, "build").ended(0)
     second = here(project, "build", "one").ended(0)
-    environment = Path(first.out.split("one: ", 1)[1].split(" (")[0])
+    environment = Path(first.out.split("one: ", 1)[1].splitlines()[0])
     assert environment.is_dir()
     assert str(environment) in second.out
     assert not (project.root / "out.csv").exists()

@@ -1,6 +1,7 @@
 """dvc-runner in its own container: by `make run`'s script, and by docker compose."""
 
 import dataclasses
+import json
 import os
 import shutil
 import signal
@@ -17,6 +18,8 @@ from tests.support.projects import Project
 from tests.support.started import started
 from tests.support.waiting import until
 
+from dvc_runner.workspace.places import SCRATCH
+
 pytestmark = pytest.mark.engine
 
 REPOSITORY = Path(__file__).parents[2]
@@ -24,7 +27,7 @@ OF_THE_IMAGE = ("Dockerfile.dvc-runner", ".dockerignore", "pyproject.toml", "uv.
 OF_THE_RUNNER = ("scripts", "docker-compose.yml", "params.yaml", *OF_THE_IMAGE)
 SCRIPT = (sys.executable, "scripts/in_container.py")
 COMPOSE = ("docker", "compose", "run", "--rm")
-OF_THE_CLIENT = ("DVC_RUNNER_CONTAINER=", "DVC_RUNNER_CLIENT=")
+OF_THE_CLIENT = ("DVC_RUNNER_CONTAINER=", "DVC_RUNNER_CLIENT=", "DVC_RUNNER_HANDED_OVER=")
 BEGIN_S = 120
 
 
@@ -146,6 +149,21 @@ def test_compose_and_make_run_start_the_same(housed: Project, containers: Engine
     assert by_script["ReadonlyRootfs"]
     assert by_script["CapDrop"] == {"ALL"}
     assert by_script["NetworkMode"] == "host"
+
+
+def test_a_secret_of_the_environment_reaches_the_stage_and_nobodys_inspection(
+    housed: Project, containers: Engine, runners: Runners
+) -> None:
+    housed.write(".env", "")
+    secret = "handed-over-5678"
+    with begun(housed, containers, [*SCRIPT, "run"], A_TOKEN=secret) as process:
+        inspected = [runners.one(), *(containers.api.inspect_container(found["Id"]) for found in containers.ours())]
+        (scratch,) = (housed.root / SCRATCH).iterdir()
+        assert (scratch / "home/.secrets/A_TOKEN").read_text() == secret
+        assert not list((housed.root / ".local/clients").glob("*.json"))
+        press_ctrl_c(process)
+    assert len(inspected) == 3
+    assert secret not in json.dumps(inspected)
 
 
 def test_compose_says_which_variables_it_needs(housed: Project, runners: Runners) -> None:

@@ -181,3 +181,28 @@ def test_the_builder_is_chosen_as_docker_does(
     monkeypatch.delenv("DOCKER_BUILDKIT", raising=False)
     (tmp_path / ".env").write_text(text)
     assert settings.read(tmp_path).engine.buildkit is buildkit
+
+
+def test_credentials_that_were_handed_over_are_as_if_in_the_environment(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / ".env").write_text("MLFLOW_TRACKING_URI=http://one\nMLFLOW_TRACKING_PASSWORD=of-one\nA=of-env\n")
+    file = tmp_path / "handed.json"
+    file.write_text('{"MLFLOW_TRACKING_PASSWORD": "of-two", "A": "handed"}')
+    monkeypatch.setenv("DVC_RUNNER_HANDED_OVER", "handed.json")
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://two")
+    for _ in range(2):
+        values = settings.read(tmp_path).values
+        assert (values["MLFLOW_TRACKING_PASSWORD"], values["A"]) == ("of-two", "handed")
+        assert not file.exists()
+
+
+@pytest.mark.parametrize("content", [None, "A=b"], ids=["no file", "no JSON"])
+def test_a_hand_over_that_went_wrong_is_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, content: str | None
+) -> None:
+    if content is not None:
+        (tmp_path / "handed.json").write_text(content)
+    monkeypatch.setenv("DVC_RUNNER_HANDED_OVER", "handed.json")
+    with pytest.raises(ConfigurationError, match=r"handed\.json"):
+        settings.read(tmp_path)

@@ -1,7 +1,9 @@
 """Settings: the environment first, then ``.env``, then ``.env.auto``."""
 
+import functools
 import getpass
 import io
+import json
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -92,12 +94,33 @@ def read(folder: Path) -> Settings:
         ConfigurationError: A file cannot be read.
     """
     values: dict[str, str] = {}
-    for layer in (*(_file(folder / name) for name in FILES), os.environ):
+    for layer in (*(_file(folder / name) for name in FILES), {**_handed_over(folder), **os.environ}):
         if layer.get(TRACKING_URI):
             # Credentials belong to the address beside them, and go to no other server.
             values = {key: value for key, value in values.items() if key not in CREDENTIALS}
         values |= {key: value for key, value in layer.items() if value}
     return Settings(values=values)
+
+
+@functools.cache
+def _handed_over(folder: Path) -> Mapping[str, str]:
+    """Read the credentials that whoever started our container left in a file for us; delete it, and keep them in mind.
+
+    DVC_RUNNER_HANDED_OVER names it, relative to the project. They are as if they stood in the environment.
+    """
+    name = os.environ.get("DVC_RUNNER_HANDED_OVER")
+    if not name:
+        return {}
+    path = folder / name
+    try:
+        found: dict[str, str] = json.loads(path.read_text(encoding="utf-8"))
+        path.unlink()
+    except (OSError, ValueError) as error:
+        raise ConfigurationError(
+            f"{path}, where make run left the environment's credentials, cannot be read and deleted: {error}",
+            remedy="start it again as the owner of the project, or put them into .env",
+        ) from error
+    return found
 
 
 def _file(path: Path) -> Mapping[str, str]:

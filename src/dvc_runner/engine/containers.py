@@ -36,14 +36,27 @@ class Attached:
 
 
 @contextlib.contextmanager
-def created(client: docker.APIClient, body: dict[str, Any], *, stdin: bool = False) -> Iterator[Attached]:
-    """Create a container from an API body and attach to it; remove it whatever happens."""
+def created(
+    client: docker.APIClient,
+    body: dict[str, Any],
+    *,
+    stdin: bool = False,
+    remover: Callable[[docker.APIClient, str], object] | None = None,
+) -> Iterator[Attached]:
+    """Create a container from an API body and attach to it; remove it whatever happens.
+
+    Args:
+        client: The engine.
+        body: What the API's create call takes.
+        stdin: Attach to its standard input as well.
+        remover: Takes the place of ``remove``.
+    """
     body["Labels"] = {**body.get("Labels", {}), LABEL: "run"}
     with told(f"create a container of {body['Image']}"):
         made = client.create_container_from_config(body)
     container = str(made["Id"])
     with contextlib.ExitStack() as stack:
-        stack.callback(remove, client, container)
+        stack.callback(remover or remove, client, container)
         with told("attach to a container"):
             streams = {"stream": 1, "stdin": 1 if stdin else 0, "stdout": 1, "stderr": 1}
             stream = client.attach_socket(container, params=streams)

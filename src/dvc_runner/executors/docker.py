@@ -6,6 +6,7 @@ ends everything in its PID namespace. The stage has the guard's network: a loopb
 for ``network: tracking``, the one server that the guard forwards to.
 """
 
+import concurrent.futures
 import contextlib
 import functools
 import os
@@ -68,15 +69,26 @@ class DockerExecutor:
         self._host_root = settings.host_root
         self._paths: host_paths.HostPaths | None = None
         self._as_root: bool | None = None
+        self._meanwhile = concurrent.futures.ThreadPoolExecutor()
+        self._removals: list[concurrent.futures.Future[None]] = []
 
     @contextlib.contextmanager
     def opened(self) -> Iterator["DockerExecutor"]:
-        """Sweep what a lost runner left; close the connection at the end."""
+        """Sweep what a lost runner left; at the end wait for removals, and close the connection.
+
+        Raises:
+            EngineError: A guard could not be removed.
+        """
         try:
             containers.sweep(self._engine, older_than=time.time() - CORPSE_AGE_S)
             yield self
+            with INTERRUPTS.postponed():
+                for removal in self._removals:
+                    removal.result()
         finally:
-            self._engine.close()
+            with INTERRUPTS.postponed():
+                self._meanwhile.shutdown()
+                self._engine.close()
 
     def named(self, stage: Stage) -> str:
         """Name the stage's image."""
@@ -145,16 +157,28 @@ class DockerExecutor:
             stack.enter_context(link.held(spec.sandbox.control))
             stack.enter_context(forwarder.listening(spec.sandbox.control, spec.servers))
             guard = stack.enter_context(
-                containers.created(self._engine, bodies.guard(spec, self._guard_image, on_host), stdin=True)
+                containers.created(
+                    self._engine,
+                    bodies.guard(spec, self._guard_image, on_host),
+                    stdin=True,
+                    remover=self._remove_meanwhile,
+                )
             )
             INTERRUPTS.check()
-            containers.start(self._engine, guard.id)
+            # The engine starts the one while it creates the other.
+            starting = self._meanwhile.submit(containers.start, self._engine, guard.id)
+            stack.callback(concurrent.futures.wait, [starting])
             stage = stack.enter_context(containers.created(self._engine, bodies.stage(spec, guard.id, on_host)))
+            starting.result()
             containers.await_output(guard)
             INTERRUPTS.check()
             began = time.time()
             self._start(spec, stage.id)
             return self._follow(spec, stage, began, on_line)
+
+    def _remove_meanwhile(self, engine: docker.APIClient, container: str) -> None:
+        """Have a guard removed while the run goes on: its stage has ended, and it ends by itself."""
+        self._removals.append(self._meanwhile.submit(containers.remove, engine, container))
 
     def _start(self, spec: ContainerSpec, container: str) -> None:
         try:

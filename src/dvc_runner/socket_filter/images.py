@@ -47,6 +47,11 @@ async def remove(gate: Gate, ask: Ask) -> Answer | Pass:
     return await _of_ours(gate, ask)
 
 
+async def history(gate: Gate, ask: Ask) -> Answer | Pass:
+    """Tell how large the layers of an image of dvc-runner's are."""
+    return await _of_ours(gate, ask)
+
+
 async def tag(gate: Gate, ask: Ask) -> Answer | Pass:
     """Name an image of dvc-runner's, as the runner does to note that it is in use."""
     return await _of_ours(gate, ask)

@@ -102,6 +102,7 @@ TABLE = (
         {"all": FLAG, "only_ids": FLAG, "filters": in_json(fields({}, {"label": LABELS}))},
     ),
     Route("GET", "/images/{image}/json", images.inspect, NOTHING),
+    Route("GET", "/images/{image}/history", images.history, NOTHING),
     Route("GET", "/distribution/{image}/json", images.distributed, NOTHING),
     Route(
         "POST",

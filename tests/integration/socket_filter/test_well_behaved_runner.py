@@ -42,6 +42,15 @@ def test_a_pipeline_gives_the_same(filtered: Project, containers: Engine) -> Non
     assert filtered.cache() == unfiltered.cache()
 
 
+def test_what_would_be_removed_is_told(filtered: Project) -> None:
+    see(filtered)
+    filtered.adopt()
+    filtered.run("build").ended(0)
+    filtered.stages()
+    told = filtered.run("gc", "--older-than", "0.01s").ended(0)
+    assert "dvc-runner/train:" in told.out
+
+
 def test_plain_dvc_gives_the_same(filtered: Project) -> None:
     see(filtered)
     filtered.adopt()

@@ -414,6 +414,13 @@ def test_forced_runs_what_could_be_restored(after: Project, here: Here) -> None:
     assert json.loads(after.dvc("status", "--json", "one").out) == {}
 
 
+CHANGE_A_DEP = """
+open('out.csv', 'w').write('new')
+try:
+    open('data/raw.csv', 'w').write('!')
+except OSError as error:
+    raise SystemExit(str(error))
+"""
 FAILS = {
     "an exit code": ("open('out.csv', 'w').write('new'); raise SystemExit(3)", "3"),
     "a message": ("open('out.csv', 'w').write('new'); raise SystemExit('it broke')", "it broke"),
@@ -422,9 +429,7 @@ FAILS = {
     "a link for an out": ("import os; os.symlink('/etc/passwd', 'out.csv')", "out.csv"),
     # Where the kernel walls it off, it cannot; else that it did is noticed.
     "a dep that it would change": (
-        "open('out.csv', 'w').write('new')\n"
-        "try: open('data/raw.csv', 'w').write('!')\n"
-        "except OSError as error: raise SystemExit(str(error))",
+        CHANGE_A_DEP,
         "data/raw.csv",
     ),
 }

@@ -4,6 +4,7 @@ import contextlib
 import os
 import secrets
 import shlex
+import shutil
 import tarfile
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -91,15 +92,15 @@ def find(client: docker.APIClient, workspace: Path, image: str, told_root: str |
 
 @contextlib.contextmanager
 def _proof(workspace: Path) -> Iterator[Path]:
-    folder = workspace / ".dvc" / "tmp"
-    folder.mkdir(parents=True, exist_ok=True)
     words = secrets.token_hex(16)
-    path = folder / f"host-path-{words}"
-    path.write_text(words)
+    # Alone in a folder: Podman reads no mounted file of a container that never ran.
+    path = workspace / ".dvc" / "tmp" / f"host-path-{words}" / words
+    path.parent.mkdir(parents=True)
     try:
+        path.write_text(words)
         yield path
     finally:
-        path.unlink()
+        shutil.rmtree(path.parent)
 
 
 def _told(workspace: Path, root: str) -> Iterator[HostPaths]:

@@ -77,14 +77,16 @@ async def archive(gate: Gate, ask: Ask) -> Answer:
     """Hand over the file by which the runner finds out where its paths lie, if it is that file.
 
     The engine reads it as root, and would follow a link that was put there meanwhile: so its words
-    have to be those of its name.
+    have to be those of its name, and of its folder's.
     """
     made = await gate.ours(ask.names["container"])
     if made.kind is not Kind.PROOF:
         raise RefusedError("files are handed over of a container that proves a path, and of no other")
+    words = made.sources[0].path.rpartition("-")[2]
+    if ask.query["path"] != f"{shapes.PROOF_TARGET}/{words}":
+        raise RefusedError(f"{ask.query['path']} is not the proof that this container was made for")
     answer = await gate.engine.whole(ask)
-    words = made.sources[0].path.rpartition("-")[2].encode("ascii")
-    if answer.well and _only_file(answer.body) != words:
+    if answer.well and _only_file(answer.body) != words.encode("ascii"):
         raise RefusedError("the file does not hold the words of its name")
     return answer
 

@@ -66,7 +66,7 @@ CONTAINER_OPTIONAL = {
 PROOF_MOUNT = fields(
     {
         "Type": exactly("bind"),
-        "Source": text(NONCE, meaning="the file by which the runner finds out where its paths lie"),
+        "Source": text(NONCE, meaning="the folder by which the runner finds out where its paths lie"),
         "Target": exactly(PROOF_TARGET),
         "ReadOnly": TRUE,
     }

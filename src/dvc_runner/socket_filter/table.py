@@ -51,7 +51,7 @@ TABLE = (
         "GET",
         "/containers/{container}/archive",
         containers.archive,
-        {"path": exactly(PROOF_TARGET)},
+        {"path": text(rf"{PROOF_TARGET}/[0-9a-f]{{16,64}}", meaning="the proof")},
         needs=("path",),
     ),
     Route(

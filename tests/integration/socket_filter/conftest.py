@@ -31,7 +31,8 @@ def ground(tmp_path_factory: pytest.TempPathFactory) -> Path:
             "self": Path("/proc/self/root"),
         },
     )
-    (root / PROOF).write_text(WORDS)
+    (root / PROOF).mkdir()
+    (root / PROOF / WORDS).write_text(WORDS)
     os.mkfifo(root / "fifo")
     people.give(root)
     return root

@@ -2,6 +2,7 @@
 
 import json
 import re
+import shutil
 import urllib.parse
 from collections.abc import Callable
 from pathlib import Path
@@ -68,8 +69,9 @@ def test_a_container_that_only_proves_a_path_shows_its_file_and_is_never_started
 ) -> None:
     made = wall.create(proof(containers.base, ground / PROOF))
     try:
-        status, said = wall.post(f"/containers/{made}/archive?path=/proof", method="GET")
+        status, said = wall.post(f"/containers/{made}/archive?path=/proof/{WORDS}", method="GET")
         assert status == 200
+        assert wall.post(f"/containers/{made}/archive?path=/proof/{WORDS[::-1]}", method="GET")[0] == 403
         assert WORDS in said
         assert wall.post(f"/containers/{made}/start")[0] == 403
         assert containers.api.inspect_container(made)["State"]["Status"] == "created"
@@ -77,27 +79,38 @@ def test_a_container_that_only_proves_a_path_shows_its_file_and_is_never_started
         remove(containers.api, made)
 
 
-@cases(
-    "replace",
-    {
-        "other words": [lambda path, _: path.write_text("secret")],
-        "a link to a foreign file": [lambda path, foreign: path.unlink() or path.symlink_to(foreign / "secret.txt")],
-        "a foreign folder": [lambda path, foreign: path.unlink() or path.symlink_to(foreign)],
-    },
-)
+def rewritten(file: Path, foreign: Path) -> None:
+    del foreign
+    file.write_text("a secret")
+
+
+def linked(file: Path, foreign: Path) -> None:
+    file.unlink()
+    file.symlink_to(foreign / file.name)
+
+
+def linked_as_a_folder(file: Path, foreign: Path) -> None:
+    shutil.rmtree(file.parent)
+    file.parent.symlink_to(foreign)
+
+
+@pytest.mark.parametrize("replace", [rewritten, linked, linked_as_a_folder])
 def test_a_proof_that_became_another_file_is_not_handed_over(
     wall: Filter, containers: Engine, ground: Path, replace: Callable[[Path, Path], None]
 ) -> None:
-    path = ground / f"{PROOF}0"
-    path.write_text(f"{WORDS}0")
-    made = wall.create(proof(containers.base, path))
-    replace(path, ground.parent / "foreign")
+    words, folder, foreign = f"{WORDS}0", ground / f"{PROOF}0", ground.parent / "foreign"
+    (foreign / words).write_text("a secret")
+    folder.mkdir()
+    (folder / words).write_text(words)
+    made = wall.create(proof(containers.base, folder))
+    replace(folder / words, foreign)
     try:
-        status, said = wall.post(f"/containers/{made}/archive?path=/proof", method="GET")
-        assert status == 403
-        assert "does not hold the words of its name" in said
+        status, said = wall.post(f"/containers/{made}/archive?path=/proof/{words}", method="GET")
+        assert status in (403, 404)
+        assert "a secret" not in said
     finally:
-        path.unlink()
+        folder.unlink() if folder.is_symlink() else shutil.rmtree(folder)
+        (foreign / words).unlink()
         remove(containers.api, made)
 
 

@@ -64,7 +64,7 @@ def builder(request: pytest.FixtureRequest, containers: Engine, tmp_path: Path) 
 
 
 def test_the_engine_says_which_builder_it_has(containers: Engine) -> None:
-    answer = containers.api.get(f"{containers.api.base_url}/_ping").headers["Builder-Version"]
+    answer = containers.api.get(f"{containers.api.base_url}/_ping").headers.get("Builder-Version")
     assert images.has_buildkit(containers.api) == (answer == "2")
 
 

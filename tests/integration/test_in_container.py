@@ -100,6 +100,12 @@ def press_ctrl_c(process: "subprocess.Popen[str]") -> None:
     assert process.wait(60) == 130
 
 
+def stop(containers: Engine, runner: dict[str, Any], process: "subprocess.Popen[str]") -> None:
+    """End what compose started: a Ctrl-C may end compose before it has handed it on."""
+    containers.api.stop(runner["Id"], timeout=60)
+    assert process.wait(60) == 130
+
+
 def has_begun(containers: Engine) -> bool:
     """Say whether a stage of the tests' runs."""
     return any(".stage" in label for found in containers.ours() for label in found["Labels"])
@@ -142,7 +148,7 @@ def test_compose_and_make_run_start_the_same(housed: Project, containers: Engine
     assert runners.gone()
     with begun(housed, containers, [*COMPOSE, "-T", "dvc-runner", "run"], **variables(housed)) as process:
         by_compose = settings(runners.one())
-        press_ctrl_c(process)
+        stop(containers, runners.one(), process)
     assert by_script == by_compose
     owner = housed.root.stat()
     assert by_script["User"] == f"{owner.st_uid}:{owner.st_gid}"
@@ -219,7 +225,7 @@ def test_the_filtered_runner_has_the_filters_socket_and_no_other(
         with begun(housed, containers, [*COMPOSE, "-T", "dvc-runner-filtered", "run"], **env) as process:
             (wall,) = [one for one in runners.found() if "dvc_runner.socket_filter" in one["Config"]["Entrypoint"]]
             (runner,) = [one for one in runners.found() if one["Id"] != wall["Id"]]
-            press_ctrl_c(process)
+            stop(containers, runner, process)
         # Its volume is in use until then.
         assert until(lambda: [one["Id"] for one in runners.found()] == [wall["Id"]], 60)
         log = containers.api.logs(wall["Id"]).decode()

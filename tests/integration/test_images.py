@@ -308,3 +308,29 @@ def test_base_images_come_also_from_a_registry_that_wants_a_token(
         text = f"ARG REGISTRY={front}\nFROM ${{REGISTRY}}/{name}:1\nLABEL {builder.engine.label}\nCOPY . /app\n"
         builder.prepare(builder.stage({"Dockerfile": text}))
     assert f"pulling {base}" in builder.lines
+
+
+LOCKED = """\
+ARG BASE_IMAGE
+FROM ${BASE_IMAGE}
+LABEL %s
+COPY requirements.txt /
+RUN sleep 1; date +%%s%%N >/made
+COPY . /app
+"""
+
+
+def test_two_with_one_lock_share_its_layers(contained: Project, containers: Engine) -> None:
+    lock = f"# {os.urandom(4).hex()}\n" + "a==1\n" * 1000
+    names = ("one", "two")
+    contained.stages(**{name: contained.stage(name, f"# {name}", outs=[f"{name}.txt"]) for name in names})
+    for name in names:
+        contained.write(f"stages/{name}/requirements.txt", lock)
+        contained.write(f"stages/{name}/Dockerfile", LOCKED % containers.label)
+    built = contained.with_env(DOCKER_BUILDKIT="0").run("build").ended(0).out
+    images_made = [
+        line.split()[1] for line in built.splitlines() if line.startswith(tuple(f"{name}:" for name in names))
+    ]
+    first, second = (containers.api.inspect_image(name)["RootFS"]["Layers"] for name in images_made)
+    assert first != second
+    assert first[:-1] == second[:-1]

@@ -38,6 +38,12 @@ class Context:
                 digest.update(hashlib.sha256(path.read_bytes()).digest())
         return digest.hexdigest()[:KEY_LENGTH]
 
+    def largest_file(self) -> str:
+        """Give the hash of the largest file's content; of nothing, where there is none."""
+        files = [path for name in self.names if (path := self.folder / name).is_file()]
+        largest = max(files, key=lambda path: path.stat().st_size, default=None)
+        return hashlib.sha256(largest.read_bytes() if largest else b"").hexdigest()
+
     def archive(self) -> bytes:
         """Give the context as an uncompressed tar: same files, same bytes."""
         buffer = io.BytesIO()

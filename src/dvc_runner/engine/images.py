@@ -1,10 +1,12 @@
 """Images of ours: named by the hash of what they are built from, built where missing."""
 
+import contextlib
 import dataclasses
 import datetime as dt
 import json
-from collections import deque
-from collections.abc import Callable, Iterable
+import threading
+from collections import defaultdict, deque
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +26,8 @@ REPOSITORIES = "dvc-runner/"
 BASE_IMAGE = "BASE_IMAGE"
 TAIL = 15
 NOTED_EVERY = dt.timedelta(days=1)
+TURN_S = 0.2
+_TURNS: defaultdict[str, threading.Lock] = defaultdict(threading.Lock)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
@@ -88,11 +92,30 @@ def ensure_built(
         buildkit = has_buildkit(client) if buildkit is None else buildkit
         for base in pulls.bases(context.folder / context.dockerfile, dict(context.args), frontend=buildkit):
             pulls.ensure(client, base, on_line, cancellation)
-        _build(client, wanted, on_line, cancellation, buildkit=buildkit)
+        with contextlib.nullcontext() if buildkit else _in_turn(wanted.context, cancellation):
+            _build(client, wanted, on_line, cancellation, buildkit=buildkit)
         found = pulls.made(client, wanted.reference)
     else:
         _note_use(client, wanted.reference, found)
     return Environment(reference=wanted.reference, key=wanted.key, id=str(found["Id"]))
+
+
+@contextlib.contextmanager
+def _in_turn(context: build_context.Context, cancellation: Cancellation) -> Iterator[None]:
+    """Wait for another build with the same largest file, a lock most likely, and so with the same layers of packages.
+
+    At once, the classic builder would make these layers twice, where the second can take them from its cache.
+
+    Raises:
+        CancelledError: Somebody asked to end.
+    """
+    lock = _TURNS[context.largest_file()]
+    while not lock.acquire(timeout=TURN_S):
+        cancellation.check()
+    try:
+        yield
+    finally:
+        lock.release()
 
 
 def with_base(build: Build, base_image: str | None) -> Build:

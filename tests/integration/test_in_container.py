@@ -113,7 +113,7 @@ def has_begun(containers: Engine) -> bool:
 
 def variables(project: Project) -> dict[str, str]:
     """What the head of docker-compose.yml says to do first."""
-    script = 'eval "$($0 scripts/engine.py)"; env -0'
+    script = 'eval "$("$0" scripts/engine.py)"; env -0'
     done = subprocess.run(
         [*project.prefix, "bash", "-ec", script, sys.executable],
         cwd=project.root,

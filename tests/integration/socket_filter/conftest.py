@@ -45,11 +45,11 @@ def wall(containers: Engine, ground: Path) -> Iterator[Filter]:
         yield found
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def foreign(containers: Engine) -> Iterator[str]:
     """A running container that is none of the runner's; it has to survive."""
     host = {"NetworkMode": "none"}
-    command = ["python3", "-c", "import time; time.sleep(600)"]
+    command = ["python3", "-c", "import time; time.sleep(3600)"]
     # Another project's runner made it, for all that its labels say.
     labels = {LABEL: "run", f"{LABEL}.guard-of": "train", FILTERED_LABEL: "/another/workspace"}
     body = {"Image": containers.base, "Cmd": command, "Env": ["TOKEN=secret"], "Labels": labels, "HostConfig": host}

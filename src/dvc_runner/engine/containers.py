@@ -23,6 +23,8 @@ STOP_S = 5
 STEP_S = 0.1
 REMOVE_TRIES = 5
 REMOVE_PAUSE_S = 0.1
+GOING_S = 30
+GOING_STEP_S = 0.02
 SWEPT = ("created", "exited", "dead")
 
 
@@ -180,10 +182,20 @@ def deadline(seconds: float | None, act: Callable[[], None]) -> Iterator[threadi
 
 
 def remove(client: docker.APIClient, container: str) -> None:
-    """Remove a container, running or not; one that is gone, or going, is fine.
+    """Remove a container, running or not, and wait until it is gone; one that is gone already is fine.
 
     Raises:
-        EngineError: It is still there after ``REMOVE_TRIES``; a busy disk can need more than one.
+        EngineError: It is still there after ``REMOVE_TRIES`` or ``GOING_S``; a busy disk can need more than one try.
+    """
+    if begin_removal(client, container):
+        await_removal(client, container)
+
+
+def begin_removal(client: docker.APIClient, container: str) -> bool:
+    """Have a container removed; say whether the engine was at it already, and may still be.
+
+    Raises:
+        EngineError: It is still there after ``REMOVE_TRIES``.
     """
     for attempt in range(REMOVE_TRIES):
         try:
@@ -191,17 +203,37 @@ def remove(client: docker.APIClient, container: str) -> None:
         except (requests.RequestException, OSError) as error:
             if not isinstance(error, APIError):
                 # The engine went away; its guard ends the stage, and the next run sweeps what is left.
-                return
+                return False
             if error.status_code in (requests.codes.not_found, requests.codes.conflict):
-                return
+                return bool(error.status_code == requests.codes.conflict)
             if attempt + 1 == REMOVE_TRIES:
-                raise EngineError(
-                    f"the container {container[:12]} could not be removed: {error.explanation}",
-                    remedy=f"docker rm -f {container[:12]}",
-                ) from error
+                raise _unremoved(container, str(error.explanation)) from error
             time.sleep(REMOVE_PAUSE_S * 2**attempt)
         else:
-            return
+            break
+    return False
+
+
+def await_removal(client: docker.APIClient, container: str) -> None:
+    """Wait until a container that the engine removes is gone.
+
+    Raises:
+        EngineError: It is still there after ``GOING_S``.
+    """
+    until = time.monotonic() + GOING_S
+    # A container that is there, or an error of the engine's, or no engine: only the first is waited for.
+    with contextlib.suppress(requests.RequestException, OSError):
+        while client.inspect_container(container):
+            if time.monotonic() > until:
+                raise _unremoved(container, f"the engine has been at it for {GOING_S} s")
+            time.sleep(GOING_STEP_S)
+
+
+def _unremoved(container: str, why: str) -> EngineError:
+    return EngineError(
+        f"the container {container[:12]} could not be removed: {why}",
+        remedy=f"docker rm -f {container[:12]}",
+    )
 
 
 def sweep(client: docker.APIClient, *, older_than: float) -> int:

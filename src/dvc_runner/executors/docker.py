@@ -168,7 +168,9 @@ class DockerExecutor:
             # The engine starts the one while it creates the other.
             starting = self._meanwhile.submit(containers.start, self._engine, guard.id)
             stack.callback(concurrent.futures.wait, [starting])
-            stage = stack.enter_context(containers.created(self._engine, bodies.stage(spec, guard.id, on_host)))
+            stage = stack.enter_context(
+                containers.created(self._engine, bodies.stage(spec, guard.id, on_host), remover=self._begin_removal)
+            )
             starting.result()
             containers.await_output(guard)
             INTERRUPTS.check()
@@ -179,6 +181,11 @@ class DockerExecutor:
     def _remove_meanwhile(self, engine: docker.APIClient, container: str) -> None:
         """Have a guard removed while the run goes on: its stage has ended, and it ends by itself."""
         self._removals.append(self._meanwhile.submit(containers.remove, engine, container))
+
+    def _begin_removal(self, engine: docker.APIClient, container: str) -> None:
+        """Have a stage removed; where the engine is at it already, since it ended, the run goes on meanwhile."""
+        if containers.begin_removal(engine, container):
+            self._removals.append(self._meanwhile.submit(containers.await_removal, engine, container))
 
     def _start(self, spec: ContainerSpec, container: str) -> None:
         try:

@@ -1,7 +1,7 @@
 """Ctrl-C, SIGTERM and SIGHUP: they end a run, and cut through nothing that has to be whole.
 
 The first is raised as ``KeyboardInterrupt``: at once, or where ``postponed`` ends, or by whoever
-waits for ``fileno`` inside it. The second sets ``hurry``: no more grace. The third is raised
+waits for ``fileno`` inside it, in any thread. The second sets ``hurry``: no more grace. The third is raised
 wherever it finds us, for when something hangs.
 """
 
@@ -20,11 +20,12 @@ ECHO_S = 0.2
 
 
 class Interrupts:
-    """The interrupts of this process; only its main thread is ever interrupted."""
+    """The interrupts of this process; they come to its main thread, and others look for them."""
 
     def __init__(self) -> None:
         """Know of none; take none yet."""
         self.hurry = threading.Event()
+        self.requested = threading.Event()
         self._read, self._write = os.pipe()
         for end in (self._read, self._write):
             os.set_blocking(end, False)
@@ -46,7 +47,7 @@ class Interrupts:
     @contextlib.contextmanager
     def postponed(self) -> Iterator[None]:
         """Let no interrupt cut through what is done inside; it is raised at the end."""
-        if threading.current_thread() is not threading.main_thread():
+        if not _is_main():
             yield
             return
         self._held += 1
@@ -57,14 +58,30 @@ class Interrupts:
             if not self._held:
                 self.check()
 
+    @contextlib.contextmanager
+    def allowed(self) -> Iterator[None]:
+        """Inside ``postponed``: let an interrupt cut through what is done inside, which changes nothing."""
+        held, self._held = self._held, 0
+        try:
+            self.check()
+            yield
+        finally:
+            self._held = held
+
+    def end_all(self) -> None:
+        """Have every other thread that looks for interrupts end, as an interrupt would."""
+        self.requested.set()
+        self._wake()
+
     def check(self) -> None:
-        """Raise the interrupt that was postponed, if there is one."""
-        if self._pending:
+        """Raise the interrupt that was postponed, if there is one; in other threads, any that came."""
+        if self._pending if _is_main() else self.requested.is_set():
             self.give_way()
 
     def give_way(self) -> None:
         """Raise the interrupt that ``fileno`` told of."""
-        self._pending = False
+        if _is_main():
+            self._pending = False
         raise KeyboardInterrupt
 
     def _take(self, number: int, frame: FrameType | None) -> None:
@@ -74,22 +91,31 @@ class Interrupts:
             return
         self._last = now
         self._received += 1
-        with contextlib.suppress(BlockingIOError):
-            os.write(self._write, b"!")
+        self.requested.set()
+        self._wake()
         if self._received > 1:
             self.hurry.set()
         if not self._held or self._received >= IMPATIENT:
             raise KeyboardInterrupt
         self._pending = self._pending or self._received == 1
 
+    def _wake(self) -> None:
+        with contextlib.suppress(BlockingIOError):
+            os.write(self._write, b"!")
+
     def _forget(self) -> None:
         self.hurry.clear()
+        self.requested.clear()
         self._received = self._held = 0
         self._last = -ECHO_S
         self._pending = False
         with contextlib.suppress(BlockingIOError):
             while os.read(self._read, 64):
                 pass
+
+
+def _is_main() -> bool:
+    return threading.current_thread() is threading.main_thread()
 
 
 INTERRUPTS = Interrupts()

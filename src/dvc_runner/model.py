@@ -1,6 +1,7 @@
 """The frozen values that travel between the floors."""
 
 import datetime as dt
+from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
@@ -14,6 +15,14 @@ class Network(StrEnum):
     NONE = "none"
     TRACKING = "tracking"
     INTERNET = "internet"
+
+
+class Kind(StrEnum):
+    """Who runs a stage: an executor of ours, a shell, or DVC itself, where there is no command to run."""
+
+    OURS = "ours"
+    SHELL = "shell"
+    DVC = "dvc"
 
 
 class Outcome(StrEnum):
@@ -58,6 +67,31 @@ class Reason:
     name: str = ""
     old: str | None = None
     new: str | None = None
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Selection:
+    """Which stages a command is about, with the meanings that ``dvc repro`` gives these words."""
+
+    targets: tuple[str, ...] = ()
+    single_item: bool = False
+    recursive: bool = False
+    glob: bool = False
+    pipeline: bool = False
+    all_pipelines: bool = False
+    downstream: bool = False
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Handling:
+    """How stages are brought up to date, with the meanings that ``dvc repro`` gives these words."""
+
+    force: bool = False
+    force_downstream: bool = False
+    pull: bool = False
+    allow_missing: bool = False
+    run_cache: bool = True
+    commit: bool = True
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -153,6 +187,15 @@ class Stage:
 def file_name(address: str) -> str:
     """Give a stage's address as a file or folder may be called."""
     return address.replace("/", "-").replace(":", "-")
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class ShellCommands:
+    """What DVC has a shell run for a stage, one command after the other."""
+
+    commands: tuple[tuple[str, ...], ...]
+    folder: Path
+    env: Mapping[str, str]
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -16,7 +16,7 @@ from tests.support.projects import Finished, Project
 from tests.support.trees import lay
 
 from dvc_runner.errors import EXIT_CONFIGURATION, EXIT_STAGE_FAILED, StageError
-from dvc_runner.model import Reason, ReasonKind
+from dvc_runner.model import Handling, Reason, ReasonKind, Selection
 from dvc_runner.workspace.dvc_project import DvcProject
 
 # pygtrie, which DVC walks its index with.
@@ -75,7 +75,7 @@ def test_a_dep_that_changes_meanwhile(
     lay(project.root, {"data": {"a.csv": "first", "b.csv": "b"}})
     project.stages(one={"cmd": "true", "deps": [name]})
     with contextlib.closing(DvcProject(project.root)) as opened, opened.session():
-        opened.plan((), single_item=False)
+        opened.plan(Selection())
         for _ in range(2):  # the second time with all hashes known
             opened.hash_deps("one")
             opened.confirm_deps("one")
@@ -240,7 +240,7 @@ def opened(project: Project, monkeypatch: pytest.MonkeyPatch) -> Iterator[DvcPro
     """The adapter on a project, as a command of ours has it."""
     monkeypatch.chdir(project.root)
     with contextlib.closing(DvcProject(project.root)) as found, found.session():
-        found.plan((), single_item=False)
+        found.plan(Selection())
         yield found
 
 
@@ -467,7 +467,7 @@ def test_a_dep_that_another_changes_meanwhile(after: Project, monkeypatch: pytes
         project.hash_deps("one")
         after.write("data/raw.csv", "changed meanwhile")
         with pytest.raises(StageError, match=r"data/raw\.csv"):
-            project.commit("one")
+            project.commit("one", Handling())
 
 
 def test_a_failure_in_a_later_stage_keeps_what_was_done(project: Project, here: Here) -> None:

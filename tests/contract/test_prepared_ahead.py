@@ -10,10 +10,11 @@ from tests.support.cases import cases
 from tests.support.preparers import Execute, Preparer, Watched, nothing
 from tests.support.projects import Project
 
-from dvc_runner.model import ContainerSpec
+from dvc_runner.model import ContainerSpec, Selection
 from dvc_runner.pipeline.preparations import Preparations
 from dvc_runner.pipeline.record import Record
-from dvc_runner.pipeline.run import Request, Run
+from dvc_runner.pipeline.request import Request
+from dvc_runner.pipeline.run import Run
 from dvc_runner.pipeline.stage_run import Surroundings
 from dvc_runner.workspace.dvc_project import DvcProject
 
@@ -45,7 +46,7 @@ def run(root: Path, preparer: Preparer, *targets: str) -> Iterator[Run]:
         )
         record = Record(project.root, [])
         preparations = Preparations(preparer, project.root, record.folder, {}, Watched())
-        work = Run(project, around, Request(targets=targets), record, preparations)
+        work = Run(project, around, Request(selection=Selection(targets=targets)), record, preparations)
         with preparations.opened():
             work.go()
             yield work

@@ -9,39 +9,46 @@ from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
 
-from dvc_runner.cli import parents
+from dvc_runner.cli import parents, quick
 from dvc_runner.cli import settings as settings_file
 from dvc_runner.cli.printing import err, live, machine_readable, out
 from dvc_runner.cli.settings import Settings
 from dvc_runner.errors import EXIT_INTERRUPTED, DvcRunnerError, UsageError
 from dvc_runner.executors.base import Executor
 from dvc_runner.executors.table import choose
+from dvc_runner.model import Selection
 from dvc_runner.pipeline.check import check
 from dvc_runner.pipeline.preparations import Preparations
 from dvc_runner.pipeline.record import Observer, Record
-from dvc_runner.pipeline.run import Request, Run
+from dvc_runner.pipeline.request import Request
+from dvc_runner.pipeline.run import Run
 from dvc_runner.pipeline.stage_run import Surroundings, run_stage
 from dvc_runner.report import summary, words
 from dvc_runner.report.preparing import Preparing
 from dvc_runner.report.progress import JsonLines, Progress
-from dvc_runner.workspace import lifeline, run_lock
+from dvc_runner.workspace import lifeline, run_lock, up_to_date
 from dvc_runner.workspace.aside import recover
 from dvc_runner.workspace.dvc_project import DvcProject
 from dvc_runner.workspace.places import ASIDE, FOLDER
 
 
-def run(request: Request, executor_name: str | None, *, as_json: bool) -> int:
+def run(request: Request, executor_name: str | None, *, wait_s: float, as_json: bool) -> int:
     """Bring the targets up to date; give the exit code."""
     began = time.monotonic()
     write = err if as_json else out
     observer: Observer = JsonLines(machine_readable(), err) if as_json else Progress(out)
-    with opened() as (project, settings), run_lock.held(project.root / FOLDER, settings.container):
+    with (
+        opened() as (project, settings),
+        run_lock.held(project.root / FOLDER, settings.container, wait_s=wait_s, on_wait=err),
+    ):
         executor = _executor(project.root, settings, executor_name, write)
         record = Record(project.root, [observer])
-        record.run_started(targets=request.targets, jobs=1, executor=executor.name)
+        record.run_started(targets=request.selection.targets, jobs=request.room.jobs, executor=executor.name)
         watch = Preparing(write, live())
         preparations = Preparations(executor, project.root, record.folder, settings.values, watch)
-        work = Run(project, surroundings(project, settings, executor), request, record, preparations)
+        name = quick.key(request, Path.cwd().resolve())
+        last = up_to_date.read(project.root, name) if name else None
+        work = Run(project, surroundings(project, settings, executor), request, record, preparations, last)
         try:
             with executor.opened(), preparations.opened():
                 work.go()
@@ -51,6 +58,8 @@ def run(request: Request, executor_name: str | None, *, as_json: bool) -> int:
         except KeyboardInterrupt:
             record.run_ended(outcome="cancelled", exit_code=EXIT_INTERRUPTED, seconds=time.monotonic() - began)
             raise
+        if name and work.look:
+            up_to_date.keep(project.root, name, work.look)
         seconds = time.monotonic() - began
         record.run_ended(outcome=work.outcome, exit_code=work.exit_code, seconds=seconds)
         results = tuple(work.results.values())
@@ -86,7 +95,7 @@ def execute(argv: list[str], executor_name: str | None) -> int:
 def build(targets: tuple[str, ...], executor_name: str | None) -> int:
     """Make the images (or environments) of the targets' stages, where missing; give the exit code."""
     with opened() as (project, settings):
-        stages = [project.stage(address) for address in project.plan(targets, single_item=False)]
+        stages = [project.stage(address) for address in project.plan(Selection(targets=targets))]
         wanted = [stage for stage in stages if stage.container]
         for stage in wanted:
             check(stage)

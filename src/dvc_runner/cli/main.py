@@ -2,9 +2,10 @@
 
 import argparse
 import sys
+from collections.abc import Callable
+from typing import NoReturn
 
-from dvc_runner import __version__
-from dvc_runner.cli import settings
+from dvc_runner.cli import options, quick, settings
 from dvc_runner.cli.printing import err, print_anything
 from dvc_runner.errors import EXIT_INTERRUPTED, DvcRunnerError, of_os_error
 from dvc_runner.interrupts import INTERRUPTS
@@ -31,39 +32,40 @@ def main(arguments: list[str] | None = None) -> int:
 
 
 def _dispatch(parsed: argparse.Namespace) -> int:
-    # DVC takes most of a second to import, and --help does not need it.
     settings.prepare_for_dvc()
-    from dvc_runner.cli import commands  # noqa: PLC0415
-    from dvc_runner.pipeline.run import Request  # noqa: PLC0415
+    code = quick.nothing_to_do(parsed) if parsed.command == "run" else None
+    return _done(parsed) if code is None else code
 
-    if parsed.command == "exec":
-        return commands.execute(parsed.argv, parsed.executor)
-    if parsed.command == "build":
-        return commands.build(tuple(parsed.targets), parsed.executor)
-    if parsed.command == "show":
-        from dvc_runner.cli.show import show  # noqa: PLC0415
 
-        return show(parsed.stage, parsed.executor, as_json=parsed.json)
-    if parsed.command == "doctor":
-        from dvc_runner.cli.doctor import doctor  # noqa: PLC0415
+def _done(parsed: argparse.Namespace) -> int:
+    # DVC takes most of a second to import, and --help does not need it.
+    from dvc_runner.cli import commands, doctor, gc, show  # noqa: PLC0415
 
-        return doctor(parsed.executor, as_json=parsed.json)
-    if parsed.command == "gc":
-        from dvc_runner.cli import gc  # noqa: PLC0415
-
-        return gc.collect(parsed.executor, older_than=parsed.older_than, force=parsed.force, as_json=parsed.json)
-    request = Request(
-        targets=tuple(parsed.targets),
-        force=parsed.force,
-        single_item=parsed.single_item,
-        keep_going=parsed.keep_going,
-    )
-    return commands.run(request, parsed.executor, as_json=parsed.json)
+    done: dict[str, Callable[[], int]] = {
+        "run": lambda: commands.run(options.request(parsed), parsed.executor, wait_s=parsed.wait, as_json=parsed.json),
+        "exec": lambda: commands.execute(parsed.argv, parsed.executor),
+        "build": lambda: commands.build(tuple(parsed.targets), parsed.executor),
+        "show": lambda: show.show(parsed.stage, parsed.executor, as_json=parsed.json),
+        "doctor": lambda: doctor.doctor(parsed.executor, as_json=parsed.json),
+        "gc": lambda: gc.collect(
+            parsed.executor, older_than=parsed.older_than, force=parsed.force, as_json=parsed.json
+        ),
+    }
+    return done[parsed.command]()
 
 
 def _told(error: DvcRunnerError) -> int:
     err(f"error: {error}\n  {error.remedy}")
     return error.exit_code
+
+
+class _Version(argparse.Action):
+    def __call__(self, parser: argparse.ArgumentParser, *_: object) -> NoReturn:
+        # Looking for it takes as long as looking at ten thousand files.
+        from importlib.metadata import version  # noqa: PLC0415
+
+        print(f"dvc-runner {version('dvc-runner')}")  # noqa: T201
+        parser.exit()
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -73,13 +75,11 @@ def _parser() -> argparse.ArgumentParser:
         epilog=f"example:\n  dvc-runner run\n\n{EXIT_CODES}",
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument("--version", action="version", version=f"dvc-runner {__version__}")
+    parser.add_argument("--version", action=_Version, nargs=0, help="show the version, and end")
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
     run = _command(commands, "run", "bring stages up to date", "dvc-runner run train --executor docker")
-    run.add_argument("targets", nargs="*", metavar="TARGET", help="stages; all, if none is named")
-    run.add_argument("-f", "--force", action="store_true", help="run also what did not change")
-    run.add_argument("-s", "--single-item", action="store_true", help="leave out what the targets depend on")
-    run.add_argument("-k", "--keep-going", action="store_true", help="after a failure, finish what can be")
+    options.add_selection(run)
+    options.add_running(run)
     run.add_argument("--json", action="store_true", help="events on stdout, one JSON object a line")
     build = _command(commands, "build", "make the stages' images", "dvc-runner build train")
     build.add_argument("targets", nargs="*", metavar="TARGET", help="stages; all, if none is named")

@@ -159,6 +159,12 @@ def dvc_stage() -> tuple[str, Path | None]:
     return address, Path(root) if root else None
 
 
+def that_dvc_reads() -> list[tuple[str, str]]:
+    """Give the environment's variables by which DVC finds its settings, and what they are."""
+    names = (name for name in os.environ if name.startswith(("DVC_", "XDG_")) or name == "HOME")
+    return [(name, os.environ[name]) for name in sorted(names) if not name.startswith("DVC_RUNNER_")]
+
+
 def prepare_for_dvc() -> None:
     """Keep DVC from two things: sending usage figures, and failing where the user has no name."""
     os.environ.setdefault("DVC_NO_ANALYTICS", "1")

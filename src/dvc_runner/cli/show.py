@@ -5,7 +5,7 @@ from dvc_runner.cli.printing import out
 from dvc_runner.errors import StageError, UsageError
 from dvc_runner.executors import docker
 from dvc_runner.executors.docker import DockerExecutor
-from dvc_runner.model import Stage
+from dvc_runner.model import Selection, Stage
 from dvc_runner.pipeline.show import show as stage_shown
 from dvc_runner.report import script
 from dvc_runner.workspace.dvc_project import DvcProject
@@ -29,7 +29,7 @@ def show(target: str, executor_name: str | None, *, as_json: bool) -> int:
 
 def _stage(project: DvcProject, target: str) -> Stage:
     """Find the one stage that is meant, its deps hashed if they are there."""
-    addresses = project.plan((target,), single_item=True)
+    addresses = project.plan(Selection(targets=(target,), single_item=True))
     if len(addresses) != 1:
         raise UsageError(
             f"{target} is {len(addresses)} stages: {', '.join(addresses)}",

@@ -16,7 +16,7 @@ from dvc_runner.errors import EXIT_ENGINE, EXIT_HOST_PATH, ConfigurationError, D
 from dvc_runner.executors import walls
 from dvc_runner.executors.base import Executor
 from dvc_runner.executors.process import ProcessExecutor
-from dvc_runner.model import Network, Stage
+from dvc_runner.model import Network, Selection, Stage
 from dvc_runner.pipeline.check import check as check_stage
 from dvc_runner.pipeline.needs import TRACKING_URI
 from dvc_runner.pipeline.stage_run import Surroundings
@@ -128,7 +128,7 @@ def _around(patient: Patient, executor: Executor) -> Surroundings:
 
 
 def _stages(project: DvcProject) -> tuple[Stage, ...]:
-    return tuple(project.stage(address) for address in project.plan((), single_item=False))
+    return tuple(project.stage(address) for address in project.plan(Selection()))
 
 
 def _known(stages: Once[tuple[Stage, ...]]) -> tuple[Stage, ...]:

@@ -13,13 +13,14 @@ from typing import Protocol, Self, TextIO
 from dvc_runner.engine.cancellation import Cancellation
 from dvc_runner.errors import BuildError, DvcRunnerError
 from dvc_runner.executors.base import Executor
+from dvc_runner.interrupts import INTERRUPTS
 from dvc_runner.model import Environment, Stage, file_name
 from dvc_runner.pipeline.mask import Mask
 from dvc_runner.workspace import secrets
 
 AT_ONCE = 4
 ENDING_S = 5
-REDRAW_S = 1.0
+REDRAW_S = 0.5
 
 
 class Watch(Protocol):
@@ -100,6 +101,7 @@ class Preparations:
         while True:
             with contextlib.suppress(TimeoutError):
                 return promised.result(timeout=REDRAW_S)
+            INTERRUPTS.check()
             self._watch.passed()
 
     def log_of(self, stage: str) -> str:

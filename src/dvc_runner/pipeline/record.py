@@ -40,8 +40,8 @@ class Record:
         self._folder.mkdir(parents=True)
         self._observers = observers
 
-    def run_started(self, *, targets: tuple[str, ...], jobs: int, executor: str) -> None:
-        """Note the beginning of the run."""
+    def run_started(self, *, targets: tuple[str, ...], jobs: int, executor: str | None) -> None:
+        """Note the beginning of the run; it has no executor where nothing has to run."""
         self._emit("run_start", {"targets": list(targets), "jobs": jobs, "executor": executor})
 
     def stage_started(self, stage: str, reasons: tuple[Reason, ...]) -> None:

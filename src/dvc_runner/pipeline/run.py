@@ -1,33 +1,35 @@
-"""A run: every stage that the targets need, in the order of the graph."""
+"""A run: every stage that the targets need, several at once, each after what it reads."""
 
 import time
-from dataclasses import dataclass, replace
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
+from functools import partial
 
 from dvc_runner.errors import EXIT_INTERRUPTED, BuildError, ConfigurationError, DvcRunnerError, of_os_error
-from dvc_runner.model import Outcome, Reason, ReasonKind, StageResult
+from dvc_runner.interrupts import INTERRUPTS
+from dvc_runner.model import Kind, Limits, Outcome, Reason, ReasonKind, ShellCommands, Stage, StageResult
 from dvc_runner.pipeline.ahead import likely
 from dvc_runner.pipeline.check import check
+from dvc_runner.pipeline.desk import Desk
 from dvc_runner.pipeline.needs import needs_of
 from dvc_runner.pipeline.preparations import Preparations
 from dvc_runner.pipeline.record import Record
+from dvc_runner.pipeline.request import Request
+from dvc_runner.pipeline.schedule import Schedule
+from dvc_runner.pipeline.shell import run_commands
 from dvc_runner.pipeline.stage_run import Surroundings, run_stage
 from dvc_runner.workspace.dvc_project import DvcProject
+from dvc_runner.workspace.up_to_date import Look
 
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Request:
-    """What a person asked of a run."""
-
-    targets: tuple[str, ...] = ()
-    force: bool = False
-    single_item: bool = False
-    keep_going: bool = False
+UNHURT = (Outcome.RAN, Outcome.RESTORED, Outcome.SKIPPED)
 
 
 class Run:
-    """One run of a project's stages, one after the other.
+    """One run of a project's stages.
 
-    A failed stage blocks what reads its outs; the others go on only with ``keep_going``.
+    The main thread asks DVC, decides, and keeps the books; threads of the run's own start commands and wait
+    for them. A failed stage blocks what reads its outs; the others go on only with ``keep_going``.
     """
 
     def __init__(
@@ -37,38 +39,70 @@ class Run:
         request: Request,
         record: Record,
         preparations: Preparations,
+        last: Look | None = None,
     ) -> None:
-        """Set up a run; nothing is read or run yet."""
+        """Set up a run; nothing is read or run yet.
+
+        Args:
+            project: The project.
+            around: What is the same for every stage.
+            request: What is asked for.
+            record: Is told.
+            preparations: Make what stages run in.
+            last: What the project looked like when the same request found nothing to do, if it ever did.
+        """
         self._project = project
         self._around = around
         self._request = request
         self._record = record
         self._preparations = preparations
+        self._last = last
+        self.look: Look | None = None
         self._order: tuple[str, ...] = ()
+        self._schedule = Schedule((), {}, request.room)
+        self._desk = Desk()
         self._is_ahead = False
+        self._forced: set[str] = set()
+        self._begun: dict[str, StageResult] = {}
         self.results: dict[str, StageResult] = {}
         self.interrupted = False
 
     def go(self) -> None:
         """Bring every stage up to date; ``results`` has one entry per stage, in order.
 
-        An interrupt ends the stage at work, which counts as cancelled, and the run.
+        An interrupt ends the stages at work, which count as cancelled, and the run.
 
         Raises:
             ConfigurationError: dvc.yaml cannot be read, or a stage in it makes no sense; nothing has run.
         """
         request = self._request
         with self._project.session():
-            self._order = self._project.plan(request.targets, single_item=request.single_item)
+            if request.handling.pull and request.handling.run_cache:
+                self._project.pull_run_cache()
+            self._order = self._project.plan(request.selection)
+            self._project.see_project(self._last)
             for address in self._order:
                 check(self._project.stage(address))
             self._check_needs(self._order)
-            for address in self._order:
-                result = self._stopped(address) or self._bring_up_to_date(address)
-                self.results[address] = result
-                self._record.stage_ended(result)
-                if self.interrupted:
-                    break
+            self._schedule = Schedule(self._order, self._after(), request.room)
+            with INTERRUPTS.postponed(), ThreadPoolExecutor(request.room.jobs) as threads:
+                try:
+                    self._loop(threads)
+                except BaseException:
+                    INTERRUPTS.end_all()
+                    raise
+                finally:
+                    self._desk.close()
+            self.results = {address: self.results[address] for address in self._order if address in self.results}
+            done = not self.interrupted and all(one.outcome in UNHURT for one in self.results.values())
+            self.look = self._project.look(done=done, last=self._last)
+
+    def _after(self) -> dict[str, tuple[str, ...]]:
+        """Say what each stage comes after."""
+        if self._request.selection.single_item:
+            # As they were named: whether one reads what another makes is the person's business.
+            return {later: (first,) for first, later in zip(("", *self._order), self._order, strict=False)}
+        return {address: self._project.upstream(address) for address in self._order}
 
     def _check_needs(self, order: tuple[str, ...]) -> None:
         """See that every stage that may run has what it needs; one that is up to date needs nothing."""
@@ -80,8 +114,7 @@ class Run:
                 missing[address] = error
         may_run: set[str] = set()
         for address in order if missing else ():
-            forced = self._request.force
-            if not may_run.isdisjoint(self._project.upstream(address)) or self._project.reasons(address, forced=forced):
+            if not may_run.isdisjoint(self._project.upstream(address)) or self._reasons(address):
                 may_run.add(address)
                 if address in missing:
                     raise missing[address]
@@ -100,6 +133,52 @@ class Run:
             return "cancelled"
         return "failed" if self.exit_code else "done"
 
+    def _loop(self, threads: ThreadPoolExecutor) -> None:
+        """Look at stages, start them and take what comes of them, until there is nothing left to do."""
+        while True:
+            self._desk.serve()
+            self._look_for_interrupt()
+            if not self.interrupted and (self._start_one(threads) or self._look_at_one()):
+                continue
+            if not self._schedule.at_work:
+                return
+            seconds = self._project.write_lock()
+            with self._project.unlocked():
+                self._desk.wait(seconds, until_interrupted=not self.interrupted and not self._is_ending)
+
+    def _look_for_interrupt(self) -> None:
+        try:
+            INTERRUPTS.check()
+        except KeyboardInterrupt:
+            self.interrupted = True
+
+    @property
+    def _is_ending(self) -> bool:
+        """Whether what runs was told to end."""
+        return self._request.fail_fast and any(one.outcome is Outcome.FAILED for one in self.results.values())
+
+    def _look_at_one(self) -> bool:
+        """Settle a stage that needs no command, or queue it; say whether there was one to look at."""
+        address = self._schedule.opened()
+        if address is None:
+            return False
+        stopped = self._stopped(address)
+        if stopped:
+            self._settle(stopped)
+            return True
+        began = time.monotonic()
+        result = self._guarded(StageResult(stage=address, outcome=Outcome.SKIPPED), partial(self._look_at, address))
+        if result.outcome is Outcome.RAN and self._project.kind(address) is not Kind.DVC:
+            self._begun[address] = result
+            self._schedule.queue(address, self._limits(address))
+        else:
+            self._settle(replace(result, seconds=time.monotonic() - began))
+        return True
+
+    def _limits(self, address: str) -> Limits:
+        container = self._project.stage(address).container
+        return container.limits if container else Limits()
+
     def _stopped(self, address: str) -> StageResult | None:
         for upstream in self._project.upstream(address):
             found = self.results.get(upstream)
@@ -110,32 +189,111 @@ class Run:
             return _not_run(address, failed[0], Outcome.CANCELLED)
         return None
 
-    def _bring_up_to_date(self, address: str) -> StageResult:
+    def _is_forced(self, address: str) -> bool:
+        return self._request.handling.force or address in self._forced
+
+    def _reasons(self, address: str) -> tuple[Reason, ...]:
+        return self._project.reasons(
+            address, forced=self._is_forced(address), allow_missing=self._request.handling.allow_missing
+        )
+
+    def _look_at(self, address: str, result: StageResult) -> StageResult:
+        """Say what is to become of a stage; do it, unless a command has to run for it."""
+        handling = self._request.handling
+        with INTERRUPTS.allowed():
+            reasons = self._reasons(address)
+        if not reasons:
+            return result
+        result = replace(result, reasons=reasons)
+        forced = self._is_forced(address)
+        if handling.pull and not forced and self._project.pull(address):
+            return replace(result, outcome=Outcome.RESTORED)
+        if self._project.kind(address) is Kind.DVC:
+            self._record.stage_started(address, reasons)
+            self._project.reproduce_as_dvc(address, handling, forced=forced)
+        elif not forced and self._project.restore(address, handling):
+            return replace(result, outcome=Outcome.RESTORED)
+        return replace(result, outcome=Outcome.RAN)
+
+    def _start_one(self, threads: ThreadPoolExecutor) -> bool:
+        """Start a queued stage, if there is one and room for it; say whether that was so."""
+        address = self._schedule.start()
+        if address is None:
+            return False
+        stopped = self._stopped(address)
+        if stopped:
+            self._settle(stopped)
+            return True
+        self._record.stage_started(address, self._begun[address].reasons)
         began = time.monotonic()
-        result = StageResult(stage=address, outcome=Outcome.SKIPPED)
+        job: list[Callable[[StageResult], StageResult]] = []
+        result = self._guarded(self._begun.pop(address), lambda found: self._made_ready(found, job))
+        if job:
+            threads.submit(self._at_work, result, job[0], began)
+        else:
+            self._settle(replace(result, seconds=time.monotonic() - began))
+        return True
+
+    def _made_ready(self, result: StageResult, job: list[Callable[[StageResult], StageResult]]) -> StageResult:
+        """Get a stage's inputs ready; put what a thread has to do for it into ``job``."""
+        address = result.stage
+        self._prepare_ahead(address)
+        if self._project.kind(address) is Kind.OURS:
+            with INTERRUPTS.allowed():
+                stage = self._project.hash_deps(address)
+            job.append(partial(self._execute, stage))
+        else:
+            commands = self._project.shell(address, self._request.handling)
+            stage = self._project.stage(address)
+            job.append(lambda result: self._in_shell(stage, commands, result))
+        return replace(result, log=self._record.log_of(address))
+
+    def _at_work(self, result: StageResult, job: Callable[[StageResult], StageResult], began: float) -> None:
+        """Do a stage's job, in a thread of the run's own."""
         try:
-            reasons = self._project.reasons(address, forced=self._request.force)
-            result = replace(result, reasons=reasons)
-            if reasons and not self._request.force and self._project.restore(address):
-                result = replace(result, outcome=Outcome.RESTORED)
-            elif reasons:
-                self._record.stage_started(address, reasons)
-                self._prepare_ahead(address)
-                result = replace(result, outcome=Outcome.RAN)
-                stage = self._project.stage(address)
-                if stage.argv is None or stage.container is None:
-                    self._project.reproduce_as_dvc(address)
-                else:
-                    result = replace(result, log=self._record.log_of(address))
-                    result = self._execute(address, result)
+            result = self._guarded(result, job)
+        except BaseException as error:  # noqa: BLE001 - a bug of ours: the main thread ends with it
+            caught = error
+            self._desk.post(lambda: _raise(caught))
+            return
+        self._desk.post(lambda: self._worked(result, began))
+
+    def _worked(self, result: StageResult, began: float) -> None:
+        """Take what came of a stage's command."""
+        if result.outcome is Outcome.RAN:
+            result = self._guarded(result, self._kept)
+        self._settle(replace(result, seconds=time.monotonic() - began))
+
+    def _kept(self, result: StageResult) -> StageResult:
+        handling = self._request.handling
+        if self._project.kind(result.stage) is Kind.OURS:
+            self._project.commit(result.stage, handling)
+        else:
+            self._project.record(result.stage, handling)
+        return result
+
+    def _guarded(self, result: StageResult, act: Callable[[StageResult], StageResult]) -> StageResult:
+        """Give what ``act`` makes of a result, also where it fails."""
+        try:
+            return act(result)
         except KeyboardInterrupt:
-            self.interrupted = True
-            result = replace(result, outcome=Outcome.CANCELLED)
+            self.interrupted = self.interrupted or not self._is_ending
+            return replace(result, outcome=Outcome.CANCELLED)
         except BuildError as caught:
-            result = replace(_failed(result, caught), log=self._preparations.log_of(address))
+            return replace(_failed(result, caught), log=self._preparations.log_of(result.stage))
         except (DvcRunnerError, OSError) as caught:
-            result = _failed(result, of_os_error(caught) if isinstance(caught, OSError) else caught)
-        return replace(result, seconds=time.monotonic() - began)
+            return _failed(result, of_os_error(caught) if isinstance(caught, OSError) else caught)
+
+    def _settle(self, result: StageResult) -> None:
+        """Take a stage's result, and tell it."""
+        self.results[result.stage] = result
+        forces = result.outcome in (Outcome.RAN, Outcome.RESTORED) or self._is_forced(result.stage)
+        if self._request.handling.force_downstream and forces and result.outcome in UNHURT:
+            self._forced.update(one for one in self._order if result.stage in self._project.upstream(one))
+        self._schedule.settle(result.stage)
+        self._record.stage_ended(result)
+        if self._is_ending:
+            INTERRUPTS.end_all()
 
     def _prepare_ahead(self, address: str) -> None:
         """As soon as the first stage runs, have what it and those after it run in made."""
@@ -143,26 +301,27 @@ class Run:
             return
         self._is_ahead = True
         later = self._order[self._order.index(address) + 1 :]
+        if not any(self._project.kind(one) is Kind.OURS for one in (address, *later)):
+            return
         runs = likely(address, later, upstream=self._project.upstream, changed=self._is_changed)
-        stages = [self._project.stage(one) for one in (address, *runs)]
-        self._preparations.begin(stage for stage in stages if stage.argv and stage.container)
+        ours = [one for one in (address, *runs) if self._project.kind(one) is Kind.OURS]
+        self._preparations.begin(self._project.stage(one) for one in ours)
 
     def _is_changed(self, address: str) -> bool:
         try:
-            return bool(self._project.reasons(address, forced=self._request.force))
+            return bool(self._reasons(address))
         except DvcRunnerError:
             return False  # told when its turn comes
 
-    def _execute(self, address: str, result: StageResult) -> StageResult:
+    def _execute(self, stage: Stage, result: StageResult) -> StageResult:
         """Run a stage of ours."""
-        stage = self._project.hash_deps(address)
-        with self._record.writing_log(address) as log, self._project.unlocked():
+        with self._record.writing_log(stage.address) as log:
             performed = run_stage(
                 stage,
                 self._around,
                 log.line,
                 self._preparations.take,
-                confirm=lambda: self._project.confirm_deps(address),
+                confirm=lambda: self._desk.call(lambda: self._project.confirm_deps(stage.address)),
             )
         result = replace(
             result,
@@ -170,10 +329,18 @@ class Run:
             usage=performed.ended.usage,
             undeclared_writes=performed.undeclared_writes,
         )
-        if performed.error:
-            return _failed(result, performed.error)
-        self._project.commit(address)
-        return result
+        return _failed(result, performed.error) if performed.error else result
+
+    def _in_shell(self, stage: Stage, commands: ShellCommands, result: StageResult) -> StageResult:
+        """Run a stage of DVC's own kind."""
+        with self._record.writing_log(stage.address) as log:
+            usage, error = run_commands(stage, commands, log.line)
+        result = replace(result, usage=usage)
+        return _failed(result, error) if error else result
+
+
+def _raise(error: BaseException) -> None:
+    raise error
 
 
 def _failed(result: StageResult, error: DvcRunnerError) -> StageResult:

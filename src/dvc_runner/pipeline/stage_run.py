@@ -146,7 +146,7 @@ class Attempt:
                 ended = around.executor.execute(self.spec(scratch, environment, user), heard)
             finally:
                 on_line.flush()
-            error = _failure(stage, ended)
+            error = failure(stage, ended)
             if error and ended.ending is Ending.EXITED:
                 seen_as = (WORKSPACE, str(scratch.workspace), str(around.root))
                 error = undeclared.explained(error, stage, words, undeclared.Place(root=around.root, seen_as=seen_as))
@@ -188,7 +188,7 @@ class Attempt:
         )
 
 
-def _failure(stage: Stage, ended: ContainerExit) -> StageError | None:
+def failure(stage: Stage, ended: ContainerExit) -> StageError | None:
     """Say how a command failed, and the way out; None if it did not."""
     seconds = f"{ended.seconds:.0f} s"
     told = {

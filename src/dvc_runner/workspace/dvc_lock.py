@@ -2,35 +2,168 @@
 
 import errno
 import os
+import re
 import shutil
 import tempfile
+import time
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from dvc.stage import PipelineStage
-from dvc.stage.serialize import to_lockfile
+from dvc.stage.serialize import to_single_stage_lockfile
 from dvc.utils.serialize import dumps_yaml
 from dvc.utils.serialize._yaml import parse_yaml_for_update
 
+from dvc_runner.workspace.up_to_date import Stamp, stamp
+
 if TYPE_CHECKING:
-    from dvc.stage import Stage as DvcStage
+    from dvc.stage import PipelineStage
+
+STAGES = "stages:"
+EMPTY = f"schema: '2.0'\n{STAGES}\n"
+# After a write, so many times as long as it took without another one.
+REST = 10
+_BLOCK = re.compile(r"^  \S.*\n(?:    .*\n|  - .*\n)*", re.MULTILINE)
+_TOP_LEVEL = re.compile(r"^\S", re.MULTILINE)
+# A comment, an empty line, another line end, a tab, or a document's mark.
+_UNLIKE_DVC = re.compile(r"(^|\s)#|^\s*$(?!\Z)|\r|\t|^(---|\.\.\.)", re.MULTILINE)
 
 
-def dump(stage: "DvcStage") -> None:
-    """Write a stage's entry of dvc.lock, with the bytes that DVC would write."""
-    if not isinstance(stage, PipelineStage):
-        stage.dump(update_pipeline=False)
-        return
-    lock = stage.dvcfile._lockfile  # noqa: SLF001 - DVC 3.67 has no other name for it
-    path = Path(lock.path)
-    before = path.read_text("utf-8") if path.is_file() else ""
-    data: dict[str, Any] = parse_yaml_for_update(before, path) if before else {"schema": "2.0"}
-    data["stages"] = data.get("stages", {})
-    data["stages"].update(to_lockfile(stage))
-    after = dumps_yaml(data)
-    if after != before:
-        replace(path.resolve(), after, Path(stage.repo.tmp_dir))
-        stage.repo.scm_context.track_file(lock.relpath)
+class LockFiles:
+    """The one writer of a project's dvc.lock files, while stages end in whatever order.
+
+    A file is written at once where that is cheap, else as often as takes a small part of the time, and by
+    ``flush``: so what the writes cost does not grow with the square of the stages.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        """Write drafts in ``folder``."""
+        self._folder = folder
+        self._files: dict[Path, _LockFile] = {}
+
+    def put(self, stage: "PipelineStage", rank: int) -> None:
+        """Take a stage's entry; among new ones it comes by its rank, where ``dvc repro`` would have it."""
+        lock = stage.dvcfile._lockfile  # noqa: SLF001 - DVC 3.67 has no other name for it
+        path = Path(lock.path).resolve()
+        if path not in self._files:
+            self._files[path] = _LockFile(path, self._folder)
+        if self._files[path].put(stage.name, to_single_stage_lockfile(stage), rank):
+            stage.repo.scm_context.track_file(lock.relpath)
+        self._files[path].write(if_cheap=True)
+
+    def write(self) -> float | None:
+        """Write where that is cheap; give the seconds until it is for the others, None if there are none."""
+        return min(filter(None, [file.write(if_cheap=True) for file in self._files.values()]), default=None)
+
+    def stamps(self) -> dict[str, Stamp | None]:
+        """Give what the files look like that were written, or read to be, as we left them."""
+        return {str(path): file.seen for path, file in self._files.items()}
+
+    def flush(self) -> None:
+        """Write what is not yet written."""
+        for file in self._files.values():
+            file.write(if_cheap=False)
+
+
+class _LockFile:
+    """One dvc.lock, as blocks of text: one per stage, and what stands before and after them."""
+
+    def __init__(self, path: Path, folder: Path) -> None:
+        self._path = path
+        self._folder = folder
+        self._mine: dict[str, tuple[int, dict[str, Any]]] = {}
+        self._next = 0.0
+        self._is_due = False
+        self.seen: Stamp | None = None
+        self._text = ""
+        self._blocks: _Blocks | None = None
+        self._read()
+
+    def put(self, name: str, entry: dict[str, Any], rank: int) -> bool:
+        """Take an entry; say whether that changes the file."""
+        self._mine[name] = (rank, entry)
+        changed = self._add(name, entry, rank)
+        self._is_due = self._is_due or changed
+        return changed
+
+    def write(self, *, if_cheap: bool) -> float | None:
+        began = time.monotonic()
+        if not self._is_due:
+            return None
+        if if_cheap and began < self._next:
+            return self._next - began
+        if stamp(str(self._path)) != self.seen:
+            # Another dvc command wrote to it meanwhile.
+            self._read()
+        replace(self._path, self._blocks.text() if self._blocks else self._text, self._folder)
+        self.seen = stamp(str(self._path))
+        self._is_due = False
+        ended = time.monotonic()
+        self._next = ended + REST * (ended - began)
+        return None
+
+    def _read(self) -> None:
+        self.seen = stamp(str(self._path))
+        self._is_due = False
+        self._text = self._path.read_text("utf-8") if self.seen else ""
+        self._blocks = _Blocks.of(self._text) or _Blocks.of(_normal(self._text, self._path))
+        for name, (rank, entry) in self._mine.items():
+            self._is_due = self._add(name, entry, rank) or self._is_due
+
+    def _add(self, name: str, entry: dict[str, Any], rank: int) -> bool:
+        if self._blocks:
+            return self._blocks.put(dumps_yaml({"stages": {name: entry}}).partition("\n")[2], rank)
+        # It holds comments or the like, which only DVC's own slow way keeps.
+        before = self._text
+        data = parse_yaml_for_update(self._text, self._path)
+        data["stages"] = data.get("stages", {})
+        data["stages"][name] = entry
+        self._text = dumps_yaml(data)
+        return self._text != before
+
+
+@dataclass(kw_only=True)
+class _Blocks:
+    """The text of a dvc.lock that is written as DVC writes it; a block is known by its first line."""
+
+    head: str
+    old: dict[str, str]
+    new: dict[str, tuple[int, str]] = field(default_factory=dict)
+    tail: str = ""
+
+    @classmethod
+    def of(cls, text: str) -> "_Blocks | None":
+        """Cut up a text; None if it is not as DVC writes one."""
+        if not text:
+            return cls(head=EMPTY, old={})
+        head, line, rest = text.partition(f"\n{STAGES}\n")
+        if not line or _UNLIKE_DVC.search(text) or not text.endswith("\n"):
+            return None
+        inside = _TOP_LEVEL.search(rest)
+        end = inside.start() if inside else len(rest)
+        blocks = _BLOCK.findall(rest[:end])
+        found = cls(head=head + line, old={block.partition("\n")[0]: block for block in blocks}, tail=rest[end:])
+        return found if found.text() == text else None
+
+    def put(self, block: str, rank: int) -> bool:
+        """Take a stage's block; say whether that changes anything."""
+        name = block.partition("\n")[0]
+        if name in self.old:
+            changed = self.old[name] != block
+            self.old[name] = block
+        else:
+            changed = self.new.get(name) != (rank, block)
+            self.new[name] = (rank, block)
+        return changed
+
+    def text(self) -> str:
+        new = (block for _, block in sorted(self.new.values()))
+        return "".join([self.head, *self.old.values(), *new, self.tail])
+
+
+def _normal(text: str, path: Path) -> str:
+    """Give a text as DVC leaves it when it writes anything to it."""
+    return str(dumps_yaml(parse_yaml_for_update(text, path)))
 
 
 def replace(path: Path, text: str, folder: Path) -> None:

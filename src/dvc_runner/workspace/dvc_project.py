@@ -2,24 +2,30 @@
 
 import contextlib
 import logging
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
+from dvc.exceptions import CheckoutError
 from dvc.lock import LockError
 from dvc.repo import Repo, lock_repo
 from dvc.repo.reproduce import collect_stages, get_active_graph, plan_repro
 from dvc.stage import PipelineStage
 from dvc.stage import Stage as DvcStage
-from dvc.stage.cache import RunCacheNotFoundError
+from dvc.stage.cache import RunCacheNotFoundError, RunCacheNotSupported
 
 from dvc_runner.errors import ConfigurationError, StageError, WorkspaceBusyError
-from dvc_runner.model import Reason, Stage
-from dvc_runner.workspace import dvc_lock, dvc_remote, dvc_stage, stamps
+from dvc_runner.interrupts import INTERRUPTS
+from dvc_runner.model import Handling, Kind, Reason, Selection, ShellCommands, Stage
+from dvc_runner.workspace import dvc_lock, dvc_remote, dvc_stage, dvc_watch, stamps
 from dvc_runner.workspace.aside import aside
 from dvc_runner.workspace.dvc_errors import told
+from dvc_runner.workspace.dvc_ignore import Ignored
+from dvc_runner.workspace.dvc_watch import Watch
 from dvc_runner.workspace.places import ASIDE
+from dvc_runner.workspace.up_to_date import Look
 
-RELOCK_TRIES = 20
+LOCK_TRIES = 20
 
 
 class DvcProject:
@@ -45,6 +51,8 @@ class DvcProject:
         self._stages: dict[str, DvcStage] = {}
         self._stamps: dict[str, dict[str, stamps.Stamp]] = {}
         self._upstream: dict[str, tuple[str, ...]] = {}
+        self._ranks: dict[str, int] = {}
+        self._entries: dict[str, Mapping[str, Any]] = {}
 
     def close(self) -> None:
         """Let go of DVC's databases."""
@@ -52,24 +60,53 @@ class DvcProject:
 
     @contextlib.contextmanager
     def session(self) -> Iterator[None]:
-        """Hold DVC's lock; ``.gitignore`` entries made inside stay whatever happens."""
-        with told(), lock_repo(self._repo):
+        """Hold DVC's lock; ``.gitignore`` entries made inside stay whatever happens, and dvc.lock is written.
+
+        Raises:
+            WorkspaceBusyError: Another dvc command holds it for long.
+        """
+        with told(), contextlib.ExitStack() as stack:
+            self._patiently(lambda: stack.enter_context(lock_repo(self._repo)))
             self._repo.scm_context.quiet = True
+            self._watch = Watch(self._repo)
+            self._lock_files = dvc_lock.LockFiles(Path(self._repo.tmp_dir))
+            self._ignored = Ignored(self._repo)
             try:
                 yield
             finally:
-                self._repo.scm_context.ignored_paths = []
-                self._repo.scm_context.files_to_track = set()
+                with INTERRUPTS.postponed():
+                    self._lock_files.flush()
+                    self._repo.scm_context.ignored_paths = []
+                    if self._repo.scm_context.autostage:
+                        self._repo.scm_context.track_changed_files()
+                    self._repo.scm_context.files_to_track = set()
 
-    def plan(self, targets: Sequence[str], *, single_item: bool) -> tuple[str, ...]:
-        """Give the addresses of what ``targets`` (all, if empty) need, in the order to run them."""
+    def plan(self, selection: Selection) -> tuple[str, ...]:
+        """Give the addresses of what a selection needs, in the order to run them.
+
+        Raises:
+            ConfigurationError: A target is unknown, or dvc.yaml makes no sense.
+        """
         with told():
-            chosen = collect_stages(self._repo, targets or ["dvc.yaml"])
-            graph = get_active_graph(self._repo.index.graph)
-            order: list[DvcStage] = chosen if single_item else plan_repro(graph, chosen)
+            whole = selection.all_pipelines or selection.pipeline
+            targets = selection.targets or ["dvc.yaml"]
+            chosen = (
+                []
+                if selection.all_pipelines
+                else collect_stages(self._repo, targets, recursive=selection.recursive, glob=selection.glob)
+            )
+            order: list[DvcStage] = chosen
+            graph = None
+            if whole or not selection.single_item:
+                graph = get_active_graph(self._repo.index.graph)
+                downstream = selection.downstream and not whole
+                order = plan_repro(graph, chosen, pipeline=selection.pipeline, downstream=downstream)
         self._stages = {str(stage.addressing): stage for stage in order}
+        self._entries = {}
+        self._ranks = {address: rank for rank, address in enumerate(self._stages)}
         self._upstream = {
-            str(stage.addressing): tuple(str(other.addressing) for other in graph.successors(stage)) for stage in order
+            str(stage.addressing): tuple(str(other.addressing) for other in graph.successors(stage)) if graph else ()
+            for stage in order
         }
         return tuple(self._stages)
 
@@ -121,12 +158,63 @@ class DvcProject:
             )
         self._stages[address] = fitting[0]
 
-    def reasons(self, address: str, *, forced: bool) -> tuple[Reason, ...]:
-        """Say why a stage has to run; nothing where it has not."""
-        with told():
-            return dvc_stage.reasons(self._stages[address], forced=forced)
+    def kind(self, address: str) -> Kind:
+        """Say who runs a stage."""
+        return dvc_stage.kind(self._stages[address])
 
-    def restore(self, address: str) -> bool:
+    def reasons(self, address: str, *, forced: bool, allow_missing: bool = False) -> tuple[Reason, ...]:
+        """Say why a stage has to run; nothing where it has not."""
+        upstream = self._planned(self._upstream.get(address, ())) if allow_missing else None
+        stage = self._stages[address]
+        with told():
+            seen = self._watch.seen(stage)
+            found = dvc_stage.reasons(
+                stage, forced=forced, locked=lambda: self._locked(stage), missing_is_fine_but=upstream
+            )
+            if not found:
+                self._watch.proved(stage, seen)
+        return found
+
+    def see_project(self, last: Look | None) -> None:
+        """Look at what says which stages there are; ``last`` is what it looked like when nothing was to do."""
+        with told():
+            dvc_watch.forget_disguised(self._repo, last)
+            self._watch.see_project()
+
+    def look(self, *, done: bool, last: Look | None) -> Look:
+        """Give what everything looks like, with whether nothing is to do now, as it may be if all is ``done``."""
+        with told():
+            self._lock_files.flush()
+            for address in self._stages if done else ():
+                if not self._watch.is_proved(address) and self.reasons(address, forced=False):
+                    break
+            return self._watch.look(tuple(self._stages), self._lock_files.stamps(), last)
+
+    def _locked(self, stage: DvcStage) -> Mapping[str, Any]:
+        """Give the entries of a stage's dvc.lock as they were when the stages were planned."""
+        if stage.path not in self._entries:
+            self._entries[stage.path] = stage.dvcfile.lockfile_contents.get("stages") or {}
+        return self._entries[stage.path]
+
+    def pull_run_cache(self) -> None:
+        """Fetch what the default remote has of the run-cache; one that has none is fine."""
+        with told(), contextlib.suppress(RunCacheNotSupported):
+            self._repo.stage_cache.pull(None)
+
+    def pull(self, address: str) -> bool:
+        """Fetch a stage's outs, if they alone are missing; say whether they are there now."""
+        if self.reasons(address, forced=False, allow_missing=True):
+            return False
+        stage = self._stages[address]
+        with told():
+            try:
+                self._repo.pull(address)
+                stage.checkout()
+            except CheckoutError:
+                return False
+        return True
+
+    def restore(self, address: str, handling: Handling) -> bool:
         """Bring a stage's outs back from the run-cache, if it ran with the same inputs before.
 
         Raises:
@@ -134,16 +222,19 @@ class DvcProject:
         """
         stage = self._stages[address]
         with told():
+            if handling.pull:
+                for dep in dvc_stage.missing_deps(stage):
+                    self._repo.pull(dep.def_path)
             dvc_stage.check_deps(stage)
         outs = [Path(out.fs_path) for out in stage.outs if not out.persist]
         with told(), aside(outs, self.root / ASIDE) as put_back:
             try:
-                self._repo.stage_cache.restore(stage)
+                self._repo.stage_cache.restore(stage, run_cache=handling.run_cache, pull=handling.pull)
             except RunCacheNotFoundError:
                 put_back()
                 return False
         with told():
-            self._record(stage)
+            self._record(address, handling)
         return True
 
     def hash_deps(self, address: str) -> Stage:
@@ -168,11 +259,14 @@ class DvcProject:
             self._relock()
 
     def _relock(self) -> None:
-        for attempt in range(RELOCK_TRIES):
+        self._patiently(self._repo.lock.lock)
+
+    def _patiently(self, act: Callable[[], object]) -> None:
+        for attempt in range(LOCK_TRIES):
             try:
-                self._repo.lock.lock()
+                act()
             except LockError as error:
-                if attempt + 1 == RELOCK_TRIES:
+                if attempt + 1 == LOCK_TRIES:
                     raise WorkspaceBusyError(
                         f"another dvc command has held {self.root} for over a minute",
                         remedy="let it end, then run again; what was done is kept in the run-cache",
@@ -206,26 +300,53 @@ class DvcProject:
             self._repo.state.hashes.delete(path)
         self._stamps[address] = now
 
-    def commit(self, address: str) -> None:
-        """Take what a stage wrote into the cache, dvc.lock and the run-cache.
+    def commit(self, address: str, handling: Handling) -> None:
+        """Take what a stage of ours wrote into the cache, dvc.lock and the run-cache.
 
         Raises:
             StageError: A dep is not what it was when the stage began, or an out is missing.
         """
         self.confirm_deps(address)
-        with told():
-            self._record(self._stages[address])
+        self.record(address, handling)
 
-    def reproduce_as_dvc(self, address: str) -> None:
-        """Let DVC run a stage of its own kind: a shell command, a .dvc file, an import.
+    def record(self, address: str, handling: Handling) -> None:
+        """The same for a stage of DVC's own kind, which may change its deps.
+
+        Raises:
+            StageError: An out is missing.
+        """
+        with told():
+            self._record(address, handling)
+
+    def shell(self, address: str, handling: Handling) -> ShellCommands:
+        """Get a stage of DVC's own kind ready as DVC does, its outs removed; give what a shell has to run.
+
+        Raises:
+            StageError: A dep is missing.
+        """
+        stage = self._stages[address]
+        with told():
+            stage.remove_outs(ignore_remove=False, force=False)
+            if not handling.force:
+                stage.save_deps()
+        return dvc_stage.shell_commands(stage)
+
+    def reproduce_as_dvc(self, address: str, handling: Handling, *, forced: bool) -> None:
+        """Let DVC see to what has no command to run: a .dvc file, an import, a frozen stage.
 
         Raises:
             StageError: It failed.
         """
-        stage = self._stages[address]
+        with told(), self._ignored.in_order(self._ranks[address]):
+            self._stages[address].reproduce(
+                force=forced,
+                upstream=self._planned(self._upstream[address]),
+                pull=handling.pull,
+                allow_missing=handling.allow_missing,
+                no_commit=not handling.commit,
+            )
         with told():
-            stage.reproduce(force=True, upstream=[])
-            dvc_lock.dump(stage)
+            self._dump(address)
 
     def prove_remote(self) -> str | None:
         """Write to the default remote and read from it; say what was done, None if there is none.
@@ -247,8 +368,27 @@ class DvcProject:
         except Exception:  # noqa: BLE001 - no branch is checked out: each of DVC's git backends has its error
             return commit, None, dirty
 
-    def _record(self, stage: DvcStage) -> None:
+    def _planned(self, addresses: Sequence[str]) -> list[DvcStage]:
+        return [self._stages[address] for address in addresses if address in self._stages]
+
+    def write_lock(self) -> float | None:
+        """Write what dvc.lock does not hold yet, where that is cheap; give the seconds until it is, None if all is."""
+        with told():
+            return self._lock_files.write()
+
+    def _record(self, address: str, handling: Handling) -> None:
+        stage = self._stages[address]
         uncached = [o for o in stage.outs if not o.use_cache and not (o.is_metric or o.is_plot)]
-        stage.save(run_cache=not uncached)
-        stage.commit()
-        dvc_lock.dump(stage)
+        with self._ignored.in_order(self._ranks[address]):
+            stage.save(allow_missing=handling.allow_missing, run_cache=handling.commit and not uncached)
+            if handling.commit:
+                stage.commit(allow_missing=handling.allow_missing)
+        self._dump(address)
+
+    def _dump(self, address: str) -> None:
+        stage = self._stages[address]
+        if isinstance(stage, PipelineStage):
+            self._lock_files.put(stage, self._ranks[address])
+            stage.cmd_changed = False
+        else:
+            stage.dump(update_pipeline=False)

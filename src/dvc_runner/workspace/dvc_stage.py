@@ -7,16 +7,18 @@ import shlex
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from dvc.dependency import ParamsDependency
+from dvc.dependency import DatasetDependency, DbDependency, ParamsDependency
 from dvc.dependency.base import DependencyDoesNotExistError
-from dvc.stage import PipelineStage
+from dvc.stage import PipelineStage, run
 from dvc.utils.serialize import dumps_yaml
 
 from dvc_runner.errors import ConfigurationError
-from dvc_runner.model import Dep, Out, ParamsFile, Reason, ReasonKind, Stage
+from dvc_runner.model import Dep, Kind, Out, ParamsFile, Reason, ReasonKind, ShellCommands, Stage
 from dvc_runner.workspace import container_config
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping, Sequence
+
     from dvc.output import Output
     from dvc.stage import Stage as DvcStage
 
@@ -68,25 +70,73 @@ def read(stage: "DvcStage", root: Path) -> Stage:
     )
 
 
-def reasons(stage: "DvcStage", *, forced: bool) -> tuple[Reason, ...]:
-    """Say why DVC would run ``stage`` now; nothing where it would not."""
+def kind(stage: "DvcStage") -> Kind:
+    """Say who runs a stage."""
+    if not stage.cmd or stage.frozen:
+        return Kind.DVC
+    meta = getattr(stage, "meta", None) or {}
+    has_container = isinstance(meta, dict) and meta.get("container") is not None
+    return Kind.OURS if has_container and argv_of(stage.cmd) else Kind.SHELL
+
+
+def shell_commands(stage: "DvcStage") -> ShellCommands:
+    """Give what a shell has to run for a stage, as DVC would start it."""
+    how = run.prepare_kwargs(stage)
+    shell = run.get_executable()
+    commands = (run._make_cmd(shell, cmd) for cmd in run._enforce_cmd_list(stage.cmd))  # noqa: SLF001 - DVC 3.67
+    return ShellCommands(commands=tuple(map(tuple, commands)), folder=Path(how["cwd"]), env=how["env"])
+
+
+def reasons(
+    stage: "DvcStage",
+    *,
+    forced: bool,
+    locked: "Callable[[], Mapping[str, Any]]",
+    missing_is_fine_but: "Sequence[DvcStage] | None" = None,
+) -> tuple[Reason, ...]:
+    """Say why DVC would run ``stage`` now; nothing where it would not.
+
+    Args:
+        stage: The stage.
+        forced: It runs in any case.
+        locked: Gives the entries of its dvc.lock; dear, and so asked only where it has to be.
+        missing_is_fine_but: What is missing is no reason, unless one of these makes another than the stage last
+            read; None if it is one.
+    """
     if forced:
         return (Reason(kind=ReasonKind.FORCED),)
-    if isinstance(stage, PipelineStage) and not _lock_entry(stage):
+    if isinstance(stage, PipelineStage) and not _has_hashes(stage) and stage.name not in locked():
         return (Reason(kind=ReasonKind.NEW),)
     found: list[Reason] = []
     if stage.changed_stage():
-        old = (_lock_entry(stage) or {}).get("cmd")
+        old = locked().get(stage.name, {}).get("cmd") if isinstance(stage, PipelineStage) else None
         found.append(Reason(kind=ReasonKind.COMMAND, old=_text(old), new=_text(stage.cmd)))
     if not stage.frozen:
         if stage.is_callback or stage.always_changed:
             found.append(Reason(kind=ReasonKind.ALWAYS_CHANGED))
         for dep in stage.deps:
-            found += _param_reasons(dep) if isinstance(dep, ParamsDependency) else _changed(dep)
-    for out in stage.outs:
-        for path, status in out.status().items():
-            found.append(Reason(kind=ReasonKind.OUT, name=path, new=str(status)))
-    return tuple(found)
+            if not _may_be_missing(dep, missing_is_fine_but):
+                found += _param_reasons(dep) if isinstance(dep, ParamsDependency) else _changed(dep)
+    may_be = () if missing_is_fine_but is None else ("not in cache", "deleted")
+    told = [one for out in stage.outs for one in out.status().items()]
+    return (*found, *(Reason(kind=ReasonKind.OUT, name=path, new=str(s)) for path, s in told if s not in may_be))
+
+
+def _has_hashes(stage: "DvcStage") -> bool:
+    """Say whether dvc.lock told something of a stage's deps or outs."""
+    return any(entry.hash_info for entry in (*stage.outs, *stage.deps))
+
+
+def _may_be_missing(dep: "Output", but: "Sequence[DvcStage] | None") -> bool:
+    if but is None or dep.status().get(str(dep)) != "deleted":
+        return False
+    outs = (out for stage in but for out in stage.outs)
+    return not any(out.fs_path == dep.fs_path and out.hash_info != dep.hash_info for out in outs)
+
+
+def missing_deps(stage: "DvcStage") -> "list[Output]":
+    """Give the deps of a stage that are no databases and not there."""
+    return [dep for dep in stage.deps if not isinstance(dep, DatasetDependency | DbDependency) and not dep.exists]
 
 
 def check_deps(stage: "DvcStage") -> None:
@@ -130,11 +180,6 @@ def _param_reasons(dep: ParamsDependency) -> list[Reason]:
 def _param(name: str, was: object, now: object) -> Reason:
     old, new = (json.dumps(value, ensure_ascii=False, default=str) for value in (was, now))
     return Reason(kind=ReasonKind.PARAM, name=name, old=old, new=new)
-
-
-def _lock_entry(stage: PipelineStage) -> dict[str, Any] | None:
-    entry = stage.dvcfile.lockfile_contents.get("stages", {}).get(stage.name)
-    return entry if isinstance(entry, dict) else None
 
 
 def _dep(dep: "Output", root: Path, address: str) -> Dep:

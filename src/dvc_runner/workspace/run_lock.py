@@ -6,36 +6,62 @@ import fcntl
 import json
 import os
 import socket
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import TextIO
 
 from dvc_runner.errors import WorkspaceBusyError
 
+LOOK_S = 0.2
+
 
 @contextlib.contextmanager
-def held(folder: Path, container: str | None = None) -> Iterator[None]:
-    """Hold the run lock in ``folder``, from within ``container`` if a name is given.
+def held(
+    folder: Path, container: str | None = None, *, wait_s: float = 0, on_wait: Callable[[str], None] = lambda _: None
+) -> Iterator[None]:
+    """Hold the run lock in ``folder``.
 
     It is the kernel's (``flock``): it ends with its holder, however that ends.
+
+    Args:
+        folder: Made if it is missing.
+        container: The name of the container that we run in, if we do.
+        wait_s: How long to wait for another run's end.
+        on_wait: Is told who is waited for.
 
     Raises:
         WorkspaceBusyError: Another run holds it; the message says who and since when.
     """
     folder.mkdir(parents=True, exist_ok=True)
     with (folder / "lock").open("a+", encoding="utf-8") as file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
+        until = time.monotonic() + wait_s
+        told = ""
+        while not _taken(file):
             file.seek(0)
             holder, way_to_stop = _holder(file.read())
-            raise WorkspaceBusyError(
-                f"another run is at work here{holder}", remedy=f"let it end, or stop it: {way_to_stop}"
-            ) from None
+            if time.monotonic() >= until:
+                raise WorkspaceBusyError(
+                    f"another run is at work here{holder}",
+                    remedy=f"let it end (--wait waits for that), or stop it: {way_to_stop}",
+                )
+            if holder != told:
+                on_wait(f"waiting for another run that is at work here{holder}")
+                told = holder
+            time.sleep(LOOK_S)
         file.truncate(0)
         since = dt.datetime.now(dt.UTC).isoformat(timespec="seconds")
         json.dump({"pid": os.getpid(), "host": socket.gethostname(), "container": container, "since": since}, file)
         file.flush()
         yield
+
+
+def _taken(file: TextIO) -> bool:
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True
 
 
 def _holder(text: str) -> tuple[str, str]:

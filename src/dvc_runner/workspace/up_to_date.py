@@ -1,0 +1,133 @@
+"""What the files of a project looked like when nothing was to do: where they look the same, nothing is.
+
+Nothing of DVC's is asked, or imported. Whatever this cannot be sure of, DVC is asked about.
+"""
+
+import json
+import os
+import time
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, replace
+from hashlib import sha256
+from pathlib import Path
+
+from dvc_runner.workspace.places import FOLDER
+
+# Inode, size, time of the last change of content, and of any change: the last cannot be set by anybody.
+Stamp = tuple[int, int, int, int]
+KEPT = 20
+# A file that is changed twice within a tick of the kernel's clock may look the same after it.
+TICK_S = 0.02
+SECOND_NS = 10**9
+DVC_FILE = ("dvc.yaml", ".dvcignore", ".gitignore")
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Look:
+    """What was looked at: the stages of a run, in order; files' stamps; what matters of folders' names.
+
+    A file that was not there has no stamp. Only one that is ``whole`` proves that nothing is to do; another still
+    tells which files changed since.
+    """
+
+    stages: tuple[str, ...]
+    files: Mapping[str, Stamp | None]
+    folders: Mapping[str, tuple[Stamp, tuple[str, ...]]]
+    whole: bool = True
+
+
+def project_of(folder: Path) -> Path | None:
+    """Find the root of the DVC project that a folder belongs to."""
+    return next((one for one in (folder, *folder.parents) if (one / ".dvc").is_dir()), None)
+
+
+def stamp(path: str) -> Stamp | None:
+    """Look at what is at ``path``, links followed; None if nothing is."""
+    try:
+        found = os.stat(path)  # noqa: PTH116 - ten thousand times over, pathlib takes as long again
+    except OSError:
+        return None
+    return found.st_ino, found.st_size, found.st_mtime_ns, found.st_ctime_ns
+
+
+def stamps(path: str) -> dict[str, Stamp | None]:
+    """Look at a file, or at a folder and all that is in it."""
+    found = {path: stamp(path)}
+    for folder, folders, names in os.walk(path):
+        for name in (*folders, *names):
+            below = os.path.join(folder, name)  # noqa: PTH118
+            found[below] = stamp(below)
+    return found
+
+
+def telling(folder: str) -> tuple[str, ...]:
+    """Give the names in a folder that say what DVC finds there: its own files, and folders."""
+    with os.scandir(folder) as entries:
+        return tuple(sorted(e.name for e in entries if _is_dvcs(e.name) or e.is_dir(follow_symlinks=False)))
+
+
+def read(root: Path, request: object) -> Look | None:
+    """Read what was kept for a request; None if nothing was."""
+    try:
+        found = json.loads(_place(root, request).read_text("utf-8"))
+        return Look(
+            stages=tuple(found["stages"]),
+            files={path: one and tuple(one) for path, one in found["files"].items()},
+            folders={path: (tuple(one), tuple(names)) for path, (one, names) in found["folders"].items()},
+            whole=bool(found["whole"]),
+        )
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
+
+
+def is_proof(look: Look) -> bool:
+    """Say whether nothing is to do, since everything still looks as it did then."""
+    return (
+        look.whole
+        and all(stamp(path) == one for path, one in look.files.items())
+        and all(_has(path, one, names) for path, (one, names) in look.folders.items())
+    )
+
+
+def disguised(look: Look) -> list[str]:
+    """Give the files of which only the last time differs: they may hold something else all the same."""
+    now = ((path, one, stamp(path)) for path, one in look.files.items())
+    return [path for path, one, new in now if one and new and one != new and one[:-1] == new[:-1]]
+
+
+def keep(root: Path, request: object, look: Look) -> None:
+    """Keep a look for the next run."""
+    times = [one[-1] for one in look.files.values() if one]
+    if look.whole:
+        time.sleep(max(0.0, min(TICK_S, max(times, default=0) / SECOND_NS + TICK_S - time.time())))
+        # Where a disk's clock knows only whole seconds, two changes may look like one.
+        is_coarse = all(one % SECOND_NS == 0 for one in times)
+        look = replace(look, whole=is_proof(look) and not is_coarse)
+    place = _place(root, request)
+    place.parent.mkdir(parents=True, exist_ok=True)
+    draft = place.with_suffix(f".{os.getpid()}")
+    text = {"stages": look.stages, "files": look.files, "folders": look.folders, "whole": look.whole}
+    draft.write_text(json.dumps(text, separators=(",", ":")), encoding="utf-8")
+    draft.replace(place)
+    for old in sorted(place.parent.glob("*.json"), key=lambda one: one.stat().st_mtime)[:-KEPT]:
+        old.unlink(missing_ok=True)
+
+
+def key(words: Iterable[object]) -> str:
+    """Give a short name for what a person asked, and of what."""
+    return sha256(json.dumps(list(words), default=str).encode()).hexdigest()[:24]
+
+
+def _place(root: Path, request: object) -> Path:
+    return root / FOLDER / "up-to-date" / f"{request}.json"
+
+
+def _has(folder: str, one: Stamp, names: tuple[str, ...]) -> bool:
+    try:
+        return stamp(folder) == one or telling(folder) == names
+    except OSError:
+        return False
+
+
+def _is_dvcs(name: str) -> bool:
+    return name in DVC_FILE or name.endswith(".dvc")

@@ -34,6 +34,17 @@ class Outcome(StrEnum):
     FAILED = "failed"
     BLOCKED = "blocked"
     CANCELLED = "cancelled"
+    WOULD_RUN = "would_run"
+    WOULD_RESTORE = "would_restore"
+
+
+class Decision(StrEnum):
+    """What a run is going to do with a stage."""
+
+    RUN = "run"
+    RESTORE = "restore"
+    SKIP = "skip"
+    BLOCKED = "blocked"
 
 
 class Ending(StrEnum):
@@ -338,6 +349,16 @@ class ContainerExit:
     ending: Ending
     seconds: float
     usage: Usage | None = None
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class PlannedStage:
+    """What a run is going to do with one stage, why, and how long its command took the last time."""
+
+    stage: str
+    decision: Decision
+    reasons: tuple[Reason, ...] = ()
+    seconds: float | None = None
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -39,10 +39,15 @@ def _dispatch(parsed: argparse.Namespace) -> int:
 
 def _done(parsed: argparse.Namespace) -> int:
     # DVC takes most of a second to import, and --help does not need it.
-    from dvc_runner.cli import commands, doctor, gc, show  # noqa: PLC0415
+    from dvc_runner.cli import commands, doctor, gc, plan, show  # noqa: PLC0415
 
     done: dict[str, Callable[[], int]] = {
-        "run": lambda: commands.run(options.request(parsed), parsed.executor, wait_s=parsed.wait, as_json=parsed.json),
+        "run": lambda: (
+            plan.plan(options.request(parsed), as_json=parsed.json, as_run=True)
+            if parsed.dry
+            else commands.run(options.request(parsed), parsed.executor, wait_s=parsed.wait, as_json=parsed.json)
+        ),
+        "plan": lambda: plan.plan(options.request(parsed), as_json=parsed.json, as_run=False),
         "exec": lambda: commands.execute(parsed.argv, parsed.executor),
         "build": lambda: commands.build(tuple(parsed.targets), parsed.executor),
         "show": lambda: show.show(parsed.stage, parsed.executor, as_json=parsed.json),
@@ -81,6 +86,9 @@ def _parser() -> argparse.ArgumentParser:
     options.add_selection(run)
     options.add_running(run)
     run.add_argument("--json", action="store_true", help="events on stdout, one JSON object a line")
+    plan = _command(commands, "plan", "say what a run would do with each stage, and why", "dvc-runner plan train")
+    options.add_selection(plan)
+    plan.add_argument("--json", action="store_true", help="one JSON object on stdout")
     build = _command(commands, "build", "make the stages' images", "dvc-runner build train")
     build.add_argument("targets", nargs="*", metavar="TARGET", help="stages; all, if none is named")
     show = _command(commands, "show", "print the docker run command that a stage amounts to", "dvc-runner show train")

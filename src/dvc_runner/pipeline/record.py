@@ -12,6 +12,9 @@ from typing import Protocol, TextIO
 from dvc_runner.model import Reason, StageResult, file_name
 from dvc_runner.workspace.places import FOLDER
 
+RECORD = "record.jsonl"
+LOOKED_AT = 50
+
 
 class Observer(Protocol):
     """Whoever is told of a run as it goes."""
@@ -31,13 +34,15 @@ class Record:
     The events and their keys are the contract of ``docs/ARCHITECTURE.md``.
     """
 
-    def __init__(self, root: Path, observers: Sequence[Observer]) -> None:
-        """Begin the record of a run in the project at ``root``."""
+    def __init__(self, root: Path, observers: Sequence[Observer], *, on_disk: bool = True) -> None:
+        """Begin the record of a run in the project at ``root``; one that is not ``on_disk`` is told only."""
         now = dt.datetime.now(dt.UTC)
         self.run = f"{now:%Y%m%dT%H%M%S}-{secrets.token_hex(3)}"
         self._root = root
         self._folder = root / FOLDER / "runs" / self.run
-        self._folder.mkdir(parents=True)
+        self._is_on_disk = on_disk
+        if on_disk:
+            self._folder.mkdir(parents=True)
         self._observers = observers
 
     def run_started(self, *, targets: tuple[str, ...], jobs: int, executor: str | None) -> None:
@@ -90,8 +95,9 @@ class Record:
     def _emit(self, event: str, values: dict[str, object]) -> None:
         now = dt.datetime.now(dt.UTC).isoformat(timespec="milliseconds")
         whole = {"event": event, "time": now.replace("+00:00", "Z"), "run": self.run, **values}
-        with (self._folder / "record.jsonl").open("a", encoding="utf-8", errors="backslashreplace") as file:
-            file.write(json.dumps(whole, ensure_ascii=False) + "\n")
+        if self._is_on_disk:
+            with (self._folder / RECORD).open("a", encoding="utf-8", errors="backslashreplace") as file:
+                file.write(json.dumps(whole, ensure_ascii=False) + "\n")
         for observer in self._observers:
             observer.event(event, whole)
 
@@ -110,6 +116,19 @@ class StageLog:
         self._file.write(line + "\n")
         for observer in self._observers:
             observer.line(self._stage, line)
+
+
+def last_seconds(root: Path) -> dict[str, float]:
+    """Give how long stages took when they last ran, as far as the last runs' records tell."""
+    found: dict[str, float] = {}
+    for path in sorted((root / FOLDER / "runs").glob(f"*/{RECORD}"))[-LOOKED_AT:]:
+        for line in path.read_text("utf-8", errors="replace").splitlines():
+            # Most lines of most records tell of stages that did not run.
+            if '"outcome": "ran"' in line:
+                with contextlib.suppress(ValueError, KeyError, TypeError):
+                    event = json.loads(line)
+                    found[event["stage"]] = float(event["seconds"])
+    return found
 
 
 def _plain(reasons: tuple[Reason, ...]) -> list[dict[str, str | None]]:

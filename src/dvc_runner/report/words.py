@@ -28,6 +28,13 @@ def reason(kind: str, name: str, old: str | None, new: str | None) -> str:
     }[kind]
 
 
+def whole(kind: str, name: str, old: str | None, new: str | None) -> str:
+    """Say one reason with all that is known of it."""
+    if kind in {"dep", "command"} and old is not None and new is not None and new != "missing":
+        return f"{reason(kind, name, old, new)}: {old} → {new}"
+    return reason(kind, name, old, new)
+
+
 def reasons(found: Sequence[tuple[str, str, str | None, str | None]]) -> str:
     """Say the first reason, and how many more there are."""
     if not found:

@@ -2,7 +2,7 @@
 
 import contextlib
 import logging
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +17,7 @@ from dvc.stage.cache import RunCacheNotFoundError, RunCacheNotSupported
 from dvc_runner.errors import ConfigurationError, StageError, WorkspaceBusyError
 from dvc_runner.interrupts import INTERRUPTS
 from dvc_runner.model import Handling, Kind, Reason, Selection, ShellCommands, Stage
-from dvc_runner.workspace import dvc_lock, dvc_remote, dvc_stage, dvc_watch, stamps
+from dvc_runner.workspace import dvc_lock, dvc_remote, dvc_run_cache, dvc_stage, dvc_watch, stamps
 from dvc_runner.workspace.aside import aside
 from dvc_runner.workspace.dvc_errors import told
 from dvc_runner.workspace.dvc_ignore import Ignored
@@ -162,16 +162,34 @@ class DvcProject:
         """Say who runs a stage."""
         return dvc_stage.kind(self._stages[address])
 
-    def reasons(self, address: str, *, forced: bool, allow_missing: bool = False) -> tuple[Reason, ...]:
-        """Say why a stage has to run; nothing where it has not."""
+    def reasons(
+        self,
+        address: str,
+        *,
+        forced: bool,
+        allow_missing: bool = False,
+        brought: Mapping[str, str | None] | None = None,
+    ) -> tuple[Reason, ...]:
+        """Say why a stage has to run; nothing where it has not.
+
+        Args:
+            address: The stage.
+            forced: It has to in any case.
+            allow_missing: What is missing, and unchanged otherwise, is no reason.
+            brought: What some paths are going to be, by their hash, in place of what they are; None is unknown.
+        """
         upstream = self._planned(self._upstream.get(address, ())) if allow_missing else None
         stage = self._stages[address]
         with told():
             seen = self._watch.seen(stage)
             found = dvc_stage.reasons(
-                stage, forced=forced, locked=lambda: self._locked(stage), missing_is_fine_but=upstream
+                stage,
+                forced=forced,
+                locked=lambda: self._locked(stage),
+                missing_is_fine_but=upstream,
+                brought=brought or {},
             )
-            if not found:
+            if not found and not brought:
                 self._watch.proved(stage, seen)
         return found
 
@@ -195,6 +213,38 @@ class DvcProject:
         if stage.path not in self._entries:
             self._entries[stage.path] = stage.dvcfile.lockfile_contents.get("stages") or {}
         return self._entries[stage.path]
+
+    def downstream(self, address: str) -> list[str]:
+        """Give the addresses of the planned stages that read a stage's outs."""
+        return [one for one in self._stages if address in self._upstream[one]]
+
+    def outs(self, address: str) -> list[str]:
+        """Give the paths that a stage writes."""
+        return [out.fs_path for out in self._stages[address].outs]
+
+    def overlapping(self, address: str, paths: Iterable[str]) -> set[str]:
+        """Give those paths that hold a dep of a stage, or lie in one, without being one."""
+        deps = [Path(dep.fs_path) for dep in self._stages[address].deps]
+        return {
+            path
+            for path in paths
+            if any(Path(path) != d and (Path(path).is_relative_to(d) or d.is_relative_to(path)) for d in deps)
+        }
+
+    def lacks_deps(self, address: str, there: Collection[str]) -> bool:
+        """Say whether a stage has a dep that is missing, and does not overlap what is going to be there."""
+        with told():
+            missing = [dep.fs_path for dep in dvc_stage.absent(self._stages[address])]
+        return any(path not in there and not self._overlaps(path, there) for path in missing)
+
+    @staticmethod
+    def _overlaps(path: str, others: Iterable[str]) -> bool:
+        return any(Path(path).is_relative_to(other) or Path(other).is_relative_to(path) for other in others)
+
+    def restorable(self, address: str, brought: Mapping[str, str], *, run_cache: bool) -> dict[str, str] | None:
+        """Give the outs, by path and hash, that the run-cache has for a changed stage; None if it has not."""
+        with told():
+            return dvc_run_cache.entry_of(self._stages[address], brought, run_cache=run_cache)
 
     def pull_run_cache(self) -> None:
         """Fetch what the default remote has of the run-cache; one that has none is fine."""

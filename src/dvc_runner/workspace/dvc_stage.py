@@ -14,7 +14,7 @@ from dvc.utils.serialize import dumps_yaml
 
 from dvc_runner.errors import ConfigurationError
 from dvc_runner.model import Dep, Kind, Out, ParamsFile, Reason, ReasonKind, ShellCommands, Stage
-from dvc_runner.workspace import container_config
+from dvc_runner.workspace import container_config, quantities
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -93,6 +93,7 @@ def reasons(
     forced: bool,
     locked: "Callable[[], Mapping[str, Any]]",
     missing_is_fine_but: "Sequence[DvcStage] | None" = None,
+    brought: "Mapping[str, str | None]",
 ) -> tuple[Reason, ...]:
     """Say why DVC would run ``stage`` now; nothing where it would not.
 
@@ -102,6 +103,7 @@ def reasons(
         locked: Gives the entries of its dvc.lock; dear, and so asked only where it has to be.
         missing_is_fine_but: What is missing is no reason, unless one of these makes another than the stage last
             read; None if it is one.
+        brought: What some paths are going to be, by their hash, in place of what they are; None is unknown.
     """
     if forced:
         return (Reason(kind=ReasonKind.FORCED),)
@@ -115,7 +117,9 @@ def reasons(
         if stage.is_callback or stage.always_changed:
             found.append(Reason(kind=ReasonKind.ALWAYS_CHANGED))
         for dep in stage.deps:
-            if not _may_be_missing(dep, missing_is_fine_but):
+            if dep.fs_path in brought:
+                found += _changed_to(dep, brought[dep.fs_path])
+            elif not _may_be_missing(dep, missing_is_fine_but):
                 found += _param_reasons(dep) if isinstance(dep, ParamsDependency) else _changed(dep)
     may_be = () if missing_is_fine_but is None else ("not in cache", "deleted")
     told = [one for out in stage.outs for one in out.status().items()]
@@ -145,18 +149,36 @@ def check_deps(stage: "DvcStage") -> None:
     Raises:
         DependencyDoesNotExistError: One is not.
     """
-    for dep in stage.deps if stage.cmd else ():
-        if dep.protocol == "local" and not isinstance(dep, ParamsDependency) and not dep.exists:
-            raise DependencyDoesNotExistError(str(dep))
+    for dep in absent(stage):
+        raise DependencyDoesNotExistError(str(dep))
+
+
+def absent(stage: "DvcStage") -> "list[Output]":
+    """Give the files that a stage's command reads, and that are not there."""
+    deps = [dep for dep in stage.deps if dep.protocol == "local" and not isinstance(dep, ParamsDependency)]
+    return [dep for dep in deps if stage.cmd and not dep.exists]
 
 
 def _changed(dep: "Output") -> list[Reason]:
-    status = dep.status()
-    if not status:
+    if not dep.status():
         return []
-    old = dep.hash_info.value if dep.hash_info else None
-    new = dep.get_hash().value if dep.exists else "missing"
-    return [Reason(kind=ReasonKind.DEP, name=str(dep), old=_short(old), new=_short(new))]
+    new = _content(dep.get_hash().value, dep.get_meta().size) if dep.exists else "missing"
+    return [Reason(kind=ReasonKind.DEP, name=str(dep), old=_locked_content(dep), new=new)]
+
+
+def _changed_to(dep: "Output", new: str | None) -> list[Reason]:
+    if new is None or (dep.hash_info and dep.hash_info.value == new):
+        return []
+    return [Reason(kind=ReasonKind.DEP, name=str(dep), old=_locked_content(dep), new=_content(new, None))]
+
+
+def _locked_content(dep: "Output") -> str | None:
+    return _content(dep.hash_info.value, dep.meta and dep.meta.size) if dep.hash_info else None
+
+
+def _content(value: object, size: int | None) -> str:
+    """Tell a file from others: by its size and the beginning of its hash."""
+    return ", ".join([*([] if size is None else [quantities.in_words(size)]), str(value)[:_SHOWN_HASH]])
 
 
 def _param_reasons(dep: ParamsDependency) -> list[Reason]:
@@ -217,10 +239,6 @@ def _relative(path: str, root: Path, address: str) -> str:
             remedy="keep what a stage reads and writes inside the project",
         )
     return relative
-
-
-def _short(value: object) -> str | None:
-    return None if value is None else str(value)[:_SHOWN_HASH]
 
 
 def _text(value: object) -> str | None:

@@ -1,0 +1,161 @@
+"""What our runs leave is what ``dvc repro`` leaves, whatever the pipeline and whatever happened before; and what
+``plan`` says is what ``run`` then does."""
+
+import contextlib
+import dataclasses
+import json
+import os
+import shutil
+import tempfile
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+from dvc.cli import main as dvc
+from hypothesis import HealthCheck, Phase, given, note, settings
+from hypothesis import strategies as st
+from tests.support.pipelines import EDITS, Pipeline, pipelines
+from tests.support.projects import Project
+from tests.support.trees import files
+
+from dvc_runner.cli.main import main as dvc_runner
+from dvc_runner.model import Decision, Handling, PlannedStage, ReasonKind
+from dvc_runner.pipeline.plan import Plan
+from dvc_runner.pipeline.request import Request
+from dvc_runner.workspace.dvc_project import DvcProject
+
+# pygtrie, which DVC walks its index with.
+pytestmark = pytest.mark.filterwarnings("ignore:_NoneStep:DeprecationWarning")
+EXAMPLES = int(os.environ.get("PIPELINES", "12"))
+drawn = settings(
+    max_examples=EXAMPLES,
+    deadline=None,
+    database=None,
+    # A smaller example of a failure would take minutes to find.
+    phases=[Phase.explicit, Phase.generate],
+    derandomize="PIPELINES" not in os.environ,
+    suppress_health_check=list(HealthCheck),
+)
+edits = st.lists(st.sampled_from(sorted(EDITS)), min_size=1, max_size=4)
+
+
+@pytest.fixture(scope="module")
+def folder() -> Iterator[Path]:
+    """A folder with a short name: hypothesis draws hundreds of projects."""
+    found = Path(tempfile.mkdtemp())
+    yield found
+    shutil.rmtree(found)
+
+
+@dataclasses.dataclass
+class Twins:
+    """One project run by us, and its copy run by DVC."""
+
+    ours: Project
+    dvcs: Project
+    has_failed: bool = False
+
+    def edit(self, act: Callable[[Project], object]) -> None:
+        for one in (self.ours, self.dvcs):
+            act(one)
+
+    def run(self, *arguments: str) -> None:
+        codes = [self._code(dvc_runner, self.ours, "run", "-j", "4", *arguments)]
+        codes.append(self._code(dvc, self.dvcs, "repro", "-q", *arguments))
+        self.has_failed = self.has_failed or bool(codes[1])
+        assert bool(codes[0]) == bool(codes[1]), codes
+
+    def compare(self) -> None:
+        found = [self._seen(one) for one in (self.ours, self.dvcs)]
+        assert found[0] == found[1]
+
+    def _seen(self, project: Project) -> dict[str, bytes]:
+        seen = {**project.files(), **project.cache()}
+        # dvc repro takes all entries of a run back in which anything failed, also of stages that succeeded.
+        drop = ".gitignore" if self.has_failed else "no such name"
+        return {name: text for name, text in seen.items() if Path(name).name != drop}
+
+    def _code(self, main: Callable[[list[str]], int], project: Project, *arguments: str) -> int:
+        os.chdir(project.root)
+        return main(list(arguments))
+
+
+@pytest.fixture
+def twins(bare_project: Path, folder: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[Pipeline], Twins]:
+    monkeypatch.chdir(folder)
+    monkeypatch.setenv("DVC_RUNNER_EXECUTOR", "process")
+    monkeypatch.setenv("SHELL", "/bin/sh")
+
+    def make(pipeline: Pipeline) -> Twins:
+        os.chdir(folder)
+        made = []
+        for name in ("ours", "dvcs"):
+            shutil.rmtree(folder / name, ignore_errors=True)
+            shutil.copytree(bare_project, folder / name, symlinks=True)
+            made.append(Project(root=folder / name, env={}))
+            pipeline.write(made[-1])
+        return Twins(ours=made[0], dvcs=made[1])
+
+    return make
+
+
+@drawn
+@given(pipeline=pipelines(), happens=edits, everything=st.booleans())
+def test_the_same_is_left(
+    twins: Callable[[Pipeline], Twins],
+    pipeline: Pipeline,
+    happens: list[str],
+    everything: bool,  # noqa: FBT001
+) -> None:
+    note(json.dumps(dataclasses.asdict(pipeline), indent=1))
+    both = twins(pipeline)
+    arguments = ["--keep-going", *(["--all-pipelines"] if everything else [])]
+    for edit in ("nothing", *happens):
+        note(edit)
+        both.edit(EDITS[edit])
+        both.run(*arguments)
+        both.compare()
+
+
+def planned_by(handling: Handling) -> dict[str, PlannedStage]:
+    """Give what is planned for the project in the working folder."""
+    with contextlib.closing(DvcProject(Path.cwd())) as project, project.session():
+        return {one.stage: one for one in Plan(project, Request(handling=handling)).make()}
+
+
+AGREES = {
+    Decision.SKIP: {"skipped"},
+    Decision.RESTORE: {"restored"},
+    Decision.RUN: {"ran", "failed"},
+    Decision.BLOCKED: {"failed", "blocked"},
+}
+
+
+@drawn
+@given(pipeline=pipelines(), happens=edits, option=st.sampled_from(["", "", "--force", "--no-run-cache"]))
+def test_a_run_does_as_planned(
+    twins: Callable[[Pipeline], Twins],
+    pipeline: Pipeline,
+    happens: list[str],
+    option: str,
+) -> None:
+    project = twins(pipeline).ours
+    os.chdir(project.root)
+    for edit in ("nothing", *happens):
+        note(edit)
+        EDITS[edit](project)
+        before = files(project.root, leave_out=(".git", ".dvc/tmp"))
+        planned = planned_by(Handling(force=option == "--force", run_cache=option != "--no-run-cache"))
+        assert files(project.root, leave_out=(".git", ".dvc/tmp")) == before
+        dvc_runner(["run", "--keep-going", *filter(None, [option])])
+        outcomes = project.outcomes()
+        failed = {name for name, outcome in outcomes.items() if outcome in {"failed", "blocked"}}
+        for name, one in planned.items():
+            expected = AGREES[one.decision]
+            kinds = {reason.kind for reason in one.reasons}
+            if ReasonKind.UPSTREAM in kinds and one.decision is Decision.RUN:
+                expected = expected | {"restored"} | ({"skipped"} if kinds == {ReasonKind.UPSTREAM} else set())
+                expected = expected | ({"blocked"} if failed else set())
+            elif failed:
+                expected = expected | {"blocked"}
+            assert outcomes[name] in expected, (name, one, outcomes)

@@ -9,7 +9,7 @@ STAGES := ingest preprocess train evaluate
 export GIT_SYNC_MESSAGE := $(value M)
 unexport M
 
-.PHONY: help setup-env build run run-host doctor $(STAGES:%=run-%) status dag push pull git-sync ui up down \
+.PHONY: help setup-env build run run-host plan doctor $(STAGES:%=run-%) status dag push pull git-sync ui up down \
 	clean test chaos lint lock
 
 help: ## List these commands
@@ -26,6 +26,9 @@ run: setup-env ## Run the pipeline: in containers where an engine answers, witho
 
 run-host: setup-env ## The same with dvc-runner on this machine instead of in its container
 	@scripts/python scripts/run.py --host
+
+plan: setup-env ## Say what run would do with each stage, and why
+	@scripts/python -m dvc_runner.cli.main plan
 
 doctor: setup-env ## Prove what a run depends on, and say what is wrong
 	@scripts/python scripts/run.py --doctor

@@ -74,7 +74,9 @@ class Lab:
         """Work in a folder; end what takes longer than the limit."""
         self._folder = folder
         self._limit = limit
-        self._env = {**os.environ, "PATH": f"{BIN}{os.pathsep}{os.environ['PATH']}", "DVC_NO_ANALYTICS": "1"}
+        # Without bytecode every command would compile DVC anew.
+        kept = {name: value for name, value in os.environ.items() if name != "PYTHONDONTWRITEBYTECODE"}
+        self._env = {**kept, "PATH": f"{BIN}{os.pathsep}{os.environ['PATH']}", "DVC_NO_ANALYTICS": "1"}
 
     def project(self, name: str, pipeline: Pipeline) -> Path:
         """Make a project with a pipeline that never ran."""

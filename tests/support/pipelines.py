@@ -39,7 +39,7 @@ class Pipeline:
 @st.composite
 def pipelines(draw: st.DrawFn) -> Pipeline:
     """Draw up to six stages, each of which reads sources, and what earlier ones write."""
-    paths = [path for path in SOURCES if draw(st.booleans())] or ["one.csv"]
+    paths: list[str] = draw(st.lists(st.sampled_from(SOURCES), unique=True, min_size=1))
     main: dict[str, Any] = {}
     for number in range(draw(st.integers(1, 5))):
         name = f"s{number}"
@@ -47,16 +47,10 @@ def pipelines(draw: st.DrawFn) -> Pipeline:
         paths = [*paths, *made]
     sub = {}
     if draw(st.booleans()):
-        entry, _ = draw(stages("below", ["in"]))
-        sub["below"] = entry
-        if draw(st.booleans()):
-            out = next(path for path in _paths(entry.get("outs", [])))
-            reading = {
-                "cmd": f"cat 'sub/{out}'* sub/{out}/* > last 2>&1; true",
-                "deps": [f"sub/{out}"],
-                "outs": ["last"],
-            }
-            main["last"] = reading
+        sub["below"], made = draw(stages("below", ["in"]))
+        if draw(st.booleans()) and made:
+            out = f"sub/{made[0]}"
+            main["last"] = {"cmd": f"cat $(find '{out}' -type f | sort) > last", "deps": [out], "outs": ["last"]}
     return Pipeline(main, sub)
 
 
@@ -103,10 +97,6 @@ def stages(draw: st.DrawFn, name: str, paths: list[str]) -> tuple[dict[str, Any]
 
 def _clean(entry: dict[str, Any]) -> dict[str, Any]:
     return {key: value for key, value in entry.items() if value != []}
-
-
-def _paths(outs: list[Any]) -> list[str]:
-    return [next(iter(out)) if isinstance(out, dict) else out for out in outs] or ["in"]
 
 
 Edit = Callable[[Project], object]

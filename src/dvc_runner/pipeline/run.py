@@ -1,6 +1,7 @@
 """A run: every stage that the targets need, several at once, each after what it reads."""
 
 import time
+from collections import deque
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
@@ -63,6 +64,7 @@ class Run:
         self._desk = Desk()
         self._is_ahead = False
         self._forced: set[str] = set()
+        self._ended: deque[tuple[StageResult, float]] = deque()
         self._begun: dict[str, StageResult] = {}
         self.results: dict[str, StageResult] = {}
         self.interrupted = False
@@ -138,7 +140,13 @@ class Run:
         while True:
             self._desk.serve()
             self._look_for_interrupt()
-            if not self.interrupted and (self._start_one(threads) or self._look_at_one()):
+            # Whoever could be at work goes before the books.
+            if not self.interrupted and self._start_one(threads):
+                continue
+            if self._ended:
+                self._keep_books(*self._ended.popleft())
+                continue
+            if not self.interrupted and self._look_at_one():
                 continue
             if not self._schedule.at_work:
                 return
@@ -222,6 +230,7 @@ class Run:
             return False
         stopped = self._stopped(address)
         if stopped:
+            self._schedule.leave(address)
             self._settle(stopped)
             return True
         self._record.stage_started(address, self._begun[address].reasons)
@@ -231,6 +240,7 @@ class Run:
         if job:
             threads.submit(self._at_work, result, job[0], began)
         else:
+            self._schedule.leave(address)
             self._settle(replace(result, seconds=time.monotonic() - began))
         return True
 
@@ -256,9 +266,17 @@ class Run:
             caught = error
             self._desk.post(lambda: _raise(caught))
             return
-        self._desk.post(lambda: self._worked(result, began))
+        self._desk.post(lambda: self._leave(result, began))
 
-    def _worked(self, result: StageResult, began: float) -> None:
+    def _leave(self, result: StageResult, began: float) -> None:
+        """Take that a stage's command has ended: its place is free."""
+        self._schedule.leave(result.stage)
+        if result.outcome is Outcome.RAN:
+            self._ended.append((result, began))
+        else:
+            self._keep_books(result, began)
+
+    def _keep_books(self, result: StageResult, began: float) -> None:
         """Take what came of a stage's command."""
         if result.outcome is Outcome.RAN:
             result = self._guarded(result, self._kept)

@@ -62,9 +62,12 @@ class Schedule:
                 return self._order[rank]
         return None
 
+    def leave(self, address: str) -> None:
+        """Take that a stage at work has ended: there is room for another."""
+        del self._at_work[address]
+
     def settle(self, address: str) -> None:
-        """Take that a stage that is neither open nor queued is done with; what comes after it may be open now."""
-        self._at_work.pop(address, None)
+        """Take that a stage that is neither open, queued nor at work is done with; what comes after it may open."""
         for other in self._next[address]:
             self._left[other] -= 1
             if not self._left[other]:

@@ -1,9 +1,11 @@
 """The one place that talks to DVC's Python API. Holds for DVC 3.60 to 3.67 (tests/contract)."""
 
 import contextlib
+import json
 import logging
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
+from types import MethodType
 from typing import Any
 
 from dvc.exceptions import CheckoutError
@@ -89,12 +91,7 @@ class DvcProject:
         """
         with told():
             whole = selection.all_pipelines or selection.pipeline
-            targets = selection.targets or ["dvc.yaml"]
-            chosen = (
-                []
-                if selection.all_pipelines
-                else collect_stages(self._repo, targets, recursive=selection.recursive, glob=selection.glob)
-            )
+            chosen = [] if selection.all_pipelines else self._chosen(selection)
             order: list[DvcStage] = chosen
             graph = None
             if whole or not selection.single_item:
@@ -109,6 +106,18 @@ class DvcProject:
             for stage in order
         }
         return tuple(self._stages)
+
+    def _chosen(self, selection: Selection) -> list[DvcStage]:
+        """Give the stages that a selection names."""
+        here = Path("dvc.yaml")
+        if selection.targets or not here.is_file():
+            targets = selection.targets or [str(here)]
+            found: list[DvcStage] = collect_stages(
+                self._repo, targets, recursive=selection.recursive, glob=selection.glob
+            )
+            return found
+        # They are known already: DVC would read the file once more.
+        return [stage for stage in self._repo.index.stages if Path(stage.path) == here.absolute()]
 
     def upstream(self, address: str) -> tuple[str, ...]:
         """Give the addresses of the stages whose outs this one reads."""
@@ -276,6 +285,8 @@ class DvcProject:
                 for dep in dvc_stage.missing_deps(stage):
                     self._repo.pull(dep.def_path)
             dvc_stage.check_deps(stage)
+        if not handling.pull and self.restorable(address, {}, run_cache=handling.run_cache) is None:
+            return False
         outs = [Path(out.fs_path) for out in stage.outs if not out.persist]
         with told(), aside(outs, self.root / ASIDE) as put_back:
             try:
@@ -376,7 +387,7 @@ class DvcProject:
         """
         stage = self._stages[address]
         with told():
-            stage.remove_outs(ignore_remove=False, force=False)
+            self._alone(stage.remove_outs)(stage, ignore_remove=False, force=False)
             if not handling.force:
                 stage.save_deps()
         return dvc_stage.shell_commands(stage)
@@ -432,8 +443,23 @@ class DvcProject:
         with self._ignored.in_order(self._ranks[address]):
             stage.save(allow_missing=handling.allow_missing, run_cache=handling.commit and not uncached)
             if handling.commit:
-                stage.commit(allow_missing=handling.allow_missing)
+                self._alone(stage.commit)(stage, allow_missing=handling.allow_missing)
         self._dump(address)
+
+    def _alone(self, method: MethodType) -> Callable[..., object]:
+        """Give a method of a stage's as a function that notes for no other dvc command which paths it uses.
+
+        Such a note costs more than the work; where another command has left one, they are made as DVC does.
+        """
+        notes = Path(self._repo.tmp_dir, "rwlock")
+        try:
+            is_alone = not any(json.loads(notes.read_text("utf-8") or "{}").values())
+        except FileNotFoundError:
+            is_alone = True
+        except ValueError:
+            is_alone = False
+        function: Callable[..., object] = method.__func__
+        return getattr(function, "__wrapped__", function) if is_alone else function
 
     def _dump(self, address: str) -> None:
         stage = self._stages[address]

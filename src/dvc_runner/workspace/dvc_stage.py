@@ -108,7 +108,8 @@ def reasons(
     if forced:
         return (Reason(kind=ReasonKind.FORCED),)
     if isinstance(stage, PipelineStage) and not _has_hashes(stage) and stage.name not in locked():
-        return (Reason(kind=ReasonKind.NEW),)
+        # DVC takes one without deps for one of which only the outs are missing.
+        return () if missing_is_fine_but is not None and not stage.deps else (Reason(kind=ReasonKind.NEW),)
     found: list[Reason] = []
     if stage.changed_stage():
         old = locked().get(stage.name, {}).get("cmd") if isinstance(stage, PipelineStage) else None

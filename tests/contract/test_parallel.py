@@ -1,0 +1,288 @@
+"""Stages at once: how many, in which order what they leave, and what becomes of the others when one fails."""
+
+import contextlib
+import os
+import signal
+import subprocess
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from tests.support.cases import cases
+from tests.support.projects import BIN, Project
+from tests.support.trees import lay
+from tests.support.waiting import until
+from tests.support.ways import with_mark
+
+from dvc_runner.errors import EXIT_BUSY, EXIT_CONFIGURATION, EXIT_INTERRUPTED, EXIT_STAGE_FAILED, EXIT_USAGE
+
+# pygtrie, which DVC walks its index with.
+pytestmark = pytest.mark.filterwarnings("ignore:_NoneStep:DeprecationWarning")
+Here = Callable[..., Any]
+LIMIT_S = 60
+# Ends well only if the other one is at work as well.
+MEETS = (
+    "touch {me}.here; for n in $(seq 600); do test -e {other}.here && echo > {me}.txt && exit; sleep 0.1; done; exit 1"
+)
+
+
+def pair(**more: Any) -> dict[str, Any]:
+    """Two stages that end only if both are at work at once."""
+    names = {"a": "b", "b": "a"}
+    return {me: {"cmd": MEETS.format(me=me, other=other), "outs": [f"{me}.txt"], **more} for me, other in names.items()}
+
+
+def test_independent_stages_run_at_once(project: Project, here: Here) -> None:
+    project.stages(**pair())
+    here(project, "run", "--jobs", "2").ended(0)
+    assert project.outcomes() == {"a": "ran", "b": "ran"}
+    assert project.records()[-1][0]["jobs"] == 2
+
+
+def test_stages_of_ours_run_at_once_too(project: Project, here: Here) -> None:
+    body = "import time; time.sleep(2); open('{0}.txt', 'w').write('{0}')"
+    names = ("a", "b", "c", "d")
+    project.stages(**{n: project.stage(n, body.format(n), outs=[f"{n}.txt"]) for n in names})
+    here(project, "run", "--jobs", "4").ended(0)
+    events = [(e["event"], e["stage"]) for e in project.records()[-1] if e["event"].startswith("stage_")]
+    assert {kind for kind, _ in events[:4]} == {"stage_start"}
+
+
+def test_one_job_is_one_at_a_time(project: Project, here: Here) -> None:
+    note = "echo begin >> notes; sleep 0.3; echo end >> notes; echo > {0}.txt"
+    project.stages(**{n: {"cmd": note.format(n), "outs": [f"{n}.txt"]} for n in "abc"})
+    here(project, "run", "--jobs", "1").ended(0)
+    assert project.read("notes").split() == ["begin", "end"] * 3
+
+
+def test_what_ends_last_does_not_come_last(project: Project, here: Here) -> None:
+    stages = {n: {"cmd": f"sleep 0.{9 - n}; echo {n} > o{n}.txt", "outs": [f"o{n}.txt"]} for n in range(8)}
+    project.stages(**{f"s{n}": one for n, one in stages.items()})
+    twin = project.twin()
+    here(project, "run", "--jobs", "8").ended(0)
+    ended = [event["stage"] for event in project.records()[-1] if event["event"] == "stage_end"]
+    assert ended != sorted(ended)
+    twin.dvc("repro").ended(0)
+    assert project.files() == twin.files()
+
+
+def failing() -> dict[str, Any]:
+    """One that fails at once, what reads it, one that takes longer, and what reads that."""
+    return {
+        "bad": {"cmd": "echo oh dear; exit 3", "outs": ["bad.txt"]},
+        "after": {"cmd": "cat bad.txt > after.txt", "deps": ["bad.txt"], "outs": ["after.txt"]},
+        "slow": {"cmd": "sleep 1; echo > slow.txt", "outs": ["slow.txt"]},
+        "last": {"cmd": "cat slow.txt > last.txt", "deps": ["slow.txt"], "outs": ["last.txt"]},
+    }
+
+
+@cases(
+    "options, outcomes",
+    {
+        "what runs is let finish": [[], {"slow": "ran", "last": "cancelled"}],
+        "all else is finished": [["--keep-going"], {"slow": "ran", "last": "ran"}],
+        "what runs is ended": [["--fail-fast"], {"slow": "cancelled", "last": "blocked"}],
+    },
+)
+def test_when_one_fails(project: Project, here: Here, options: list[str], outcomes: dict[str, str]) -> None:
+    project.stages(**failing())
+    if options == ["--fail-fast"]:
+        outcomes = {"slow": "cancelled"}
+    done = here(project, "run", "--jobs", "2", *options).ended(EXIT_STAGE_FAILED)
+    found = project.outcomes()
+    assert {name: found[name] for name in outcomes} == outcomes
+    assert (found["bad"], found["after"]) == ("failed", "blocked")
+    assert "oh dear" in done.out
+    assert ".dvc/tmp/dvc-runner/runs/" in done.out
+    assert "the same command goes on from there" in done.out
+    project.write("bad.txt", "")
+    project.stages(**{**failing(), "bad": {"cmd": "echo > bad.txt", "outs": ["bad.txt"]}})
+    here(project, "run").ended(0)
+    assert project.outcomes()["slow"] == ("skipped" if outcomes["slow"] == "ran" else "ran")
+
+
+def test_fail_fast_and_keep_going_contradict_each_other(project: Project, here: Here) -> None:
+    done = here(project, "run", "--fail-fast", "--keep-going").ended(EXIT_USAGE)
+    assert "contradict" in done.err
+
+
+@cases(
+    "arguments, named",
+    {
+        "--interactive": [["--interactive"], "plan"],
+        "-i": [["-i"], "--interactive"],
+        "--ignore-errors": [["--ignore-errors"], "--keep-going"],
+        "no jobs": [["--jobs", "0"], "1 or more"],
+        "jobs in words": [["--jobs", "many"], "'many'"],
+        "no time": [["--wait", "soon"], "'soon'"],
+        "something else": [["--no-such-option"], "--no-such-option"],
+    },
+)
+def test_what_is_not_known_is_refused_by_name(project: Project, here: Here, arguments: list[str], named: str) -> None:
+    assert named in here(project, "run", *arguments).ended(EXIT_USAGE).err
+
+
+def everywhere(project: Project) -> None:
+    """Pipelines in two folders, with groups, and one that depends on another."""
+    lay(project.root, {"in.txt": "1", "sub": {"deep": {}}})
+    project.stages(
+        first={"cmd": "cat in.txt > first.txt", "deps": ["in.txt"], "outs": ["first.txt"]},
+        each={
+            "foreach": ["x", "y"],
+            "do": {"cmd": "cat first.txt > ${item}", "deps": ["first.txt"], "outs": ["${item}"]},
+        },
+        grid={"matrix": {"k": [1, 2]}, "cmd": "cat x > g${item.k}", "deps": ["x"], "outs": ["g${item.k}"]},
+        alone={"cmd": "echo > alone.txt", "outs": ["alone.txt"]},
+    )
+    below = {
+        "low": {"cmd": "cat ../first.txt > low.txt", "deps": ["../first.txt"], "outs": ["low.txt"]},
+        "lower": {"cmd": "cat low.txt > deep/lower.txt", "deps": ["low.txt"], "outs": ["deep/lower.txt"]},
+    }
+    project.write("sub/dvc.yaml", yaml.safe_dump({"stages": below}))
+
+
+@cases(
+    "arguments",
+    {
+        "nothing": [[]],
+        "a stage": [["each@x"]],
+        "two stages": [["alone", "first"]],
+        "a group": [["each"]],
+        "a group of a matrix": [["grid"]],
+        "a stage elsewhere": [["sub/dvc.yaml:lower"]],
+        "a file of stages": [["sub/dvc.yaml"]],
+        "single": [["--single-item", "first", "alone"]],
+        "single of another order": [["-s", "alone", "first"]],
+        "a pattern": [["--glob", "g*"]],
+        "a folder": [["--recursive", "sub"]],
+        "a pipeline": [["--pipeline", "sub/dvc.yaml:low"]],
+        "every pipeline": [["--all-pipelines"]],
+        "downstream": [["--downstream", "each@x"]],
+        "forced": [["--force", "alone"]],
+        "no run-cache": [["--no-run-cache"]],
+        "no commit": [["--no-commit"]],
+        "forced downstream": [["--force-downstream"]],
+        "missing is fine": [["--allow-missing"]],
+    },
+)
+def test_options_mean_what_they_mean_to_dvc(project: Project, arguments: list[str]) -> None:
+    everywhere(project)
+    # The order of DVC's plan depends on it.
+    project = project.with_env(PYTHONHASHSEED="0")
+    twin = project.twin()
+    has_failed = False
+    for change in (None, "in.txt", None, "first.txt"):
+        for one in (project, twin):
+            if change == "in.txt":
+                one.write("in.txt", "2")
+            elif change:
+                (one.root / change).unlink(missing_ok=True)
+        ours = project.run("run", "--jobs", "4", "--keep-going", *arguments)
+        dvcs = twin.dvc("repro", "--keep-going", *arguments)
+        assert bool(ours.code) == bool(dvcs.code), (ours.text, dvcs.text)
+        left = [{**one.files(), **one.cache()} for one in (project, twin)]
+        # A dvc repro in which anything failed takes back the entries of all that succeeded.
+        has_failed = has_failed or bool(dvcs.code)
+        for files in left if has_failed else ():
+            files.pop(".gitignore", None)
+        assert left[0] == left[1]
+
+
+def test_outs_of_a_stage_that_cannot_run_stay(project: Project, here: Here) -> None:
+    everywhere(project)
+    here(project, "run").ended(0)
+    (project.root / "in.txt").unlink()
+    here(project, "run").ended(EXIT_STAGE_FAILED)
+    assert project.read("first.txt") == "1"
+
+
+@pytest.mark.parametrize("target", ["no-such-stage", "no/such/dvc.yaml", "sub/dvc.yaml:no-such-stage", "in.txt"])
+def test_a_target_that_is_none_is_named(project: Project, here: Here, target: str) -> None:
+    everywhere(project)
+    done = here(project, "run", target).ended(EXIT_CONFIGURATION)
+    assert target.rpartition(":")[2] in done.err
+
+
+def test_what_was_pushed_is_pulled(project: Project, here: Here, tmp_path: Path) -> None:
+    everywhere(project)
+    project.dvc("remote", "add", "-d", "store", str(tmp_path / "store")).ended(0)
+    here(project, "run").ended(0)
+    project.dvc("push", "--run-cache").ended(0)
+    for name in (".dvc/cache", "first.txt", "x", "y"):
+        path = project.root / name
+        if path.is_dir():
+            for below in sorted(path.rglob("*"), reverse=True):
+                below.rmdir() if below.is_dir() else below.unlink()
+        else:
+            path.unlink()
+    here(project, "run", "--pull").ended(0)
+    assert "ran" not in project.outcomes().values()
+    assert project.read("x") == "1"
+
+
+def starts(project: Project, *arguments: str, count: int) -> list["subprocess.Popen[str]"]:
+    """Start several runs at once."""
+    command = [str(BIN / "dvc-runner"), "run", *arguments]
+    return [
+        subprocess.Popen(
+            command, cwd=project.root, env=project.env, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+        )
+        for _ in range(count)
+    ]
+
+
+@cases("wait, codes", {"they wait": [["--wait"], {0}], "they say who runs": [[], {0, EXIT_BUSY}]})
+def test_of_many_starts_at_once_one_runs(project: Project, wait: list[str], codes: set[int]) -> None:
+    project.stages(one={"cmd": "echo >> ran; sleep 1; echo > a.txt", "outs": ["a.txt"]})
+    ended = [(one.communicate(timeout=LIMIT_S)[0], one.returncode) for one in starts(project, *wait, count=10)]
+    assert {code for _, code in ended} == codes, ended
+    assert project.read("ran") == "\n"
+    for text, code in ended:
+        assert "Traceback" not in text
+        if code:
+            assert "another run is at work here (process " in text
+
+
+def test_dvc_in_another_terminal_does_not_disturb(project: Project) -> None:
+    project.stages(**{f"s{n}": {"cmd": f"sleep 0.2; echo {n} > {n}.txt", "outs": [f"{n}.txt"]} for n in range(12)})
+    (run,) = starts(project, "--jobs", "2", count=1)
+    while run.poll() is None:
+        project.dvc("status").ended(0)
+    text, _ = run.communicate()
+    assert run.returncode == 0, text
+    assert project.dvc("status").out.strip() == "Data and pipelines are up to date."
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGKILL])
+def test_all_that_run_at_once_end_with_the_run(project: Project, number: signal.Signals) -> None:
+    project.stages(**{n: {"cmd": f"echo begun; sleep 600; echo > {n}.txt", "outs": [f"{n}.txt"]} for n in "abc"})
+    mark = f"{project.root}-{number}"
+    marked = project.with_env(A_MARK=mark)
+    (run,) = starts(marked, "--jobs", "3", count=1)
+    try:
+        assert until(lambda: len(with_mark(mark)) > 6, LIMIT_S)  # the run, three supervisors, three shells
+        os.kill(run.pid, number)
+        text, _ = run.communicate(timeout=LIMIT_S)
+        assert run.returncode == (-number if number == signal.SIGKILL else EXIT_INTERRUPTED), text
+        assert until(lambda: not with_mark(mark))
+        assert "Traceback" not in text
+    finally:
+        for pid in with_mark(mark):
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
+
+
+def test_an_entry_is_in_dvc_lock_soon_after_its_stage(project: Project) -> None:
+    project.stages(
+        quick={"cmd": "echo > a.txt", "outs": ["a.txt"]},
+        slow={"cmd": "sleep 600", "outs": ["b.txt"]},
+    )
+    (run,) = starts(project, "--jobs", "2", count=1)
+    try:
+        assert until((project.root / "dvc.lock").is_file, LIMIT_S)
+        assert list(project.lock()) == ["quick"]
+    finally:
+        run.kill()
+        run.communicate()

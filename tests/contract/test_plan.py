@@ -1,0 +1,139 @@
+"""What ``plan`` and ``run --dry`` say, to people and to machines."""
+
+import json
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+from tests.support.cases import cases
+from tests.support.projects import Project
+from tests.support.trees import lay
+
+from dvc_runner.errors import EXIT_CONFIGURATION, EXIT_STAGE_FAILED
+
+# pygtrie, which DVC walks its index with.
+pytestmark = pytest.mark.filterwarnings("ignore:_NoneStep:DeprecationWarning")
+Here = Callable[..., Any]
+
+
+@pytest.fixture
+def chain(project: Project) -> Project:
+    """raw.csv → one → two, and a stage with a param beside them."""
+    lay(project.root, {"raw.csv": "1"})
+    project.params(n=1)
+    project.stages(
+        one={"cmd": "cat raw.csv > one.csv", "deps": ["raw.csv"], "outs": ["one.csv"]},
+        two={"cmd": "cat one.csv > two.csv", "deps": ["one.csv"], "outs": ["two.csv"]},
+        beside={"cmd": "echo > b.txt", "params": ["n"], "outs": ["b.txt"]},
+    )
+    return project
+
+
+def planned(project: Project, *arguments: str, code: int = 0) -> dict[str, tuple[str, list[dict[str, Any]]]]:
+    """Give decision and reasons of each stage, from the one JSON object that plan prints."""
+    (found,) = project.run("plan", "--json", *arguments).ended(code).events
+    assert set(found) == {"stages"}
+    assert all(set(one) == {"stage", "decision", "reasons", "seconds"} for one in found["stages"])
+    return {one["stage"]: (one["decision"], one["reasons"]) for one in found["stages"]}
+
+
+def reason(kind: str, name: str = "", old: str | None = None, new: str | None = None) -> dict[str, str | None]:
+    return {"kind": kind, "name": name, "old": old, "new": new}
+
+
+def test_before_the_first_run(chain: Project) -> None:
+    assert planned(chain) == {
+        "one": ("run", [reason("new")]),
+        "two": ("run", [reason("new"), reason("upstream", "one", new="runs")]),
+        "beside": ("run", [reason("new")]),
+    }
+
+
+def test_old_and_new_are_told(chain: Project, here: Here) -> None:
+    here(chain, "run").ended(0)
+    chain.write("raw.csv", "22")
+    chain.params(n=2)
+    assert planned(chain) == {
+        "one": ("run", [reason("dep", "raw.csv", "1 B, c4ca4238", "2 B, b6d767d2")]),
+        "two": ("run", [reason("upstream", "one", new="runs")]),
+        "beside": ("run", [reason("param", "n", "1", "2")]),
+    }
+    told = here(chain, "plan").ended(0).out
+    assert "▶ one     run      raw.csv changed: 1 B, c4ca4238 → 2 B, b6d767d2  (took " in told
+    assert "n 1 → 2" in told
+    assert told.splitlines()[-1].startswith("3 to run; ")
+
+
+def test_what_a_restored_stage_brings_is_known(chain: Project, here: Here) -> None:
+    here(chain, "run").ended(0)
+    chain.write("raw.csv", "22")
+    here(chain, "run").ended(0)
+    chain.write("raw.csv", "1")
+    assert planned(chain) == {
+        "one": ("restore", [reason("dep", "raw.csv", "2 B, b6d767d2", "1 B, c4ca4238")]),
+        "two": ("restore", [reason("dep", "one.csv", "2 B, b6d767d2", "c4ca4238")]),
+        "beside": ("skip", []),
+    }
+    here(chain, "run").ended(0)
+    assert chain.outcomes() == {"one": "restored", "two": "restored", "beside": "skipped"}
+
+
+def test_a_dep_that_nobody_makes_blocks(chain: Project, here: Here) -> None:
+    (chain.root / "raw.csv").unlink()
+    assert planned(chain, code=EXIT_STAGE_FAILED) == {
+        "one": ("blocked", [reason("new")]),
+        "two": ("blocked", [reason("upstream", "one", new="blocked")]),
+        "beside": ("run", [reason("new")]),
+    }
+    assert "2 blocked" in here(chain, "plan").ended(EXIT_STAGE_FAILED).out
+
+
+def test_nothing_to_do(chain: Project, here: Here) -> None:
+    here(chain, "run").ended(0)
+    assert {decision for decision, _ in planned(chain).values()} == {"skip"}
+    assert here(chain, "plan").ended(0).out.splitlines()[-1] == "nothing to do"
+
+
+@cases(
+    "arguments, decisions",
+    {
+        "forced": [["--force"], {"one": "run", "two": "run", "beside": "run"}],
+        "a target": [["two"], {"one": "skip", "two": "skip"}],
+        "single": [["--single-item", "two"], {"two": "skip"}],
+        "downstream": [["--downstream", "one"], {"one": "skip", "two": "skip"}],
+    },
+)
+def test_it_takes_the_options_of_run(
+    chain: Project, here: Here, arguments: list[str], decisions: dict[str, str]
+) -> None:
+    here(chain, "run").ended(0)
+    assert {name: decision for name, (decision, _) in planned(chain, *arguments).items()} == decisions
+
+
+def test_a_dry_run_tells_events_and_does_nothing(chain: Project, here: Here) -> None:
+    here(chain, "run").ended(0)
+    chain.write("raw.csv", "22")
+    before, records = chain.files(), len(chain.records())
+    events = chain.json("--dry").ended(0).events
+    assert [event["event"] for event in events] == ["run_start", *["stage_end"] * 3, "run_end"]
+    outcomes = {event["stage"]: event["outcome"] for event in events[1:-1]}
+    assert outcomes == {"one": "would_run", "two": "would_run", "beside": "skipped"}
+    assert (chain.files(), len(chain.records())) == (before, records)
+
+
+def test_what_a_run_would_refuse_is_told(chain: Project, here: Here) -> None:
+    stage = chain.stage("three", "pass", outs=["c.txt"], container={"secrets": ["A_TOKEN"]})
+    chain.stages(three=stage)
+    done = here(chain, "plan").ended(EXIT_CONFIGURATION)
+    assert "three" in done.out
+    assert "A_TOKEN" in done.err
+
+
+def test_ten_thousand_stages_that_are_skipped_are_one_line(chain: Project, here: Here) -> None:
+    chain.stages(**{f"s{n}": {"cmd": f"echo > {n}.txt", "outs": [f"{n}.txt"]} for n in range(45)})
+    here(chain, "run").ended(0)
+    assert here(chain, "plan").ended(0).out.splitlines() == ["nothing to do"]
+
+
+def test_plan_json_is_one_line(chain: Project) -> None:
+    assert json.loads(chain.run("plan", "--json").ended(0).out)

@@ -1,0 +1,122 @@
+"""dvc.lock, written by one writer while stages end in whatever order."""
+
+import random
+from pathlib import Path
+from typing import Any
+
+import pytest
+from dvc.utils.serialize import dumps_yaml
+from dvc.utils.serialize._yaml import parse_yaml_for_update
+
+from dvc_runner.workspace import dvc_lock
+from dvc_runner.workspace.dvc_lock import _LockFile
+
+WORDS = ("x", "a: b", "#", "- 1", "two words é", "line\nand another\n\nthird", "1", "true", "'", '"', "x" * 200, "{a}")
+
+
+def entry(seed: int) -> dict[str, Any]:
+    """Give what a stage's entry may hold, with values that YAML has to quote, fold or break."""
+    chance = random.Random(seed)
+    words = [chance.choice(WORDS) for _ in range(4)]
+    found: dict[str, Any] = {"cmd": words[0] if chance.random() < 0.7 else words[:2]}
+    if chance.random() < 0.7:
+        found["deps"] = [{"path": words[1], "hash": "md5", "md5": "0" * 32, "size": 3}]
+    if chance.random() < 0.7:
+        found["params"] = {"params.yaml": {"a": [1, 2.5, None], words[2]: {"deep": words[3]}}}
+    return {**found, "outs": [{"path": words[2], "hash": "md5", "md5": "1" * 32 + ".dir", "nfiles": 2}]}
+
+
+def as_dvc_writes(text: str, entries: dict[str, dict[str, Any]]) -> str:
+    """Give what DVC makes of a file when it takes entries one after the other."""
+    for name, one in entries.items():
+        data: dict[str, Any] = parse_yaml_for_update(text, "dvc.lock") if text else {"schema": "2.0"}
+        data["stages"] = data.get("stages", {})
+        data["stages"].update({name: one})
+        text = dumps_yaml(data)
+    return text
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    (tmp_path / "tmp").mkdir()
+    return tmp_path / "dvc.lock"
+
+
+def writer(path: Path) -> _LockFile:
+    return _LockFile(path, path.parent / "tmp")
+
+
+@pytest.mark.parametrize("seed", range(40))
+def test_the_bytes_are_dvcs_whatever_the_order(path: Path, seed: int) -> None:
+    chance = random.Random(seed)
+    old = {f"old{n}": entry(seed + n) for n in range(3)}
+    fresh = {f"new{n}@a-{n}": entry(seed + 10 + n) for n in range(4)}
+    changed = {"old1": entry(seed + 20)}
+    path.write_text(as_dvc_writes("", old))
+    file = writer(path)
+    puts = [*((name, one, rank) for rank, (name, one) in enumerate({**fresh, **changed}.items()))]
+    chance.shuffle(puts)
+    for name, one, rank in puts:
+        assert file.put(name, one, rank)
+        file.write(if_cheap=False)
+        assert set(parse_yaml_for_update(path.read_text(), "")["stages"]) >= {name}
+    assert path.read_text() == as_dvc_writes("", {**old, **fresh, **changed})
+
+
+def test_the_same_again_changes_nothing(path: Path) -> None:
+    path.write_text(as_dvc_writes("", {"a": entry(1)}))
+    file = writer(path)
+    before = path.stat()
+    assert not file.put("a", entry(1), 0)
+    assert file.write(if_cheap=False) is None
+    assert path.stat() == before
+
+
+def test_comments_stay(path: Path) -> None:
+    text = "# mine\n" + as_dvc_writes("", {"a": entry(1), "b": entry(2)})
+    path.write_text(text)
+    file = writer(path)
+    file.put("c", entry(3), 0)
+    file.write(if_cheap=False)
+    assert path.read_text() == as_dvc_writes(text, {"c": entry(3)})
+    assert path.read_text().startswith("# mine\n")
+
+
+def test_what_stands_after_the_stages_stays(path: Path) -> None:
+    text = as_dvc_writes("", {"a": entry(1)}) + "datasets:\n- name: d\n  url: x\n"
+    path.write_text(text)
+    file = writer(path)
+    file.put("b", entry(2), 0)
+    file.write(if_cheap=False)
+    assert path.read_text() == as_dvc_writes(text, {"b": entry(2)})
+
+
+def test_what_another_command_wrote_meanwhile_stays(path: Path) -> None:
+    path.write_text(as_dvc_writes("", {"a": entry(1)}))
+    file = writer(path)
+    file.put("b", entry(2), 0)
+    path.write_text(as_dvc_writes("", {"a": entry(4), "other": entry(5)}))
+    file.write(if_cheap=False)
+    assert path.read_text() == as_dvc_writes("", {"a": entry(4), "other": entry(5), "b": entry(2)})
+
+
+def test_writes_take_a_small_part_of_the_time(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    now = [100.0]
+    monkeypatch.setattr("dvc_runner.workspace.dvc_lock.time.monotonic", lambda: now[0])
+    writes = []
+
+    def slowly(*_: object) -> None:
+        writes.append(now[0])
+        now[0] += 1
+
+    monkeypatch.setattr(dvc_lock, "replace", slowly)
+    file = writer(path)
+    for n in range(100):
+        file.put(f"s{n}", entry(n), n)
+        left = file.write(if_cheap=True)
+        assert (left is None) == (writes[-1] + 1 == now[0])
+        now[0] += 0.5
+    assert len(writes) <= 100 * 0.5 / dvc_lock.REST + 1
+    file.put("last", entry(0), 200)
+    assert file.write(if_cheap=False) is None
+    assert writes[-1] == now[0] - 1

@@ -8,13 +8,11 @@
 Runners: ``dvc-runner run``, plain ``dvc repro`` (``dvc-runner exec`` for each stage), ``docker run --rm``
 from a shell, the Docker SDK's ``containers.run``, miniwdl and cwltool. The last two are installed from
 PyPI into a folder that is deleted at the end (``--peers FOLDER`` keeps and reuses it). All use the same image
-and copy the same file. The independent ones of ours go through the executor, from threads: ``run`` has no
-``--jobs`` yet. Per-stage figures are (wall of LENGTH stages - wall of one) / (LENGTH - 1), so that a
+and copy the same file. Per-stage figures are (wall of LENGTH stages - wall of one) / (LENGTH - 1), so that a
 tool's own start is left out; that start is told beside it. Needs a container engine.
 """
 
 import argparse
-import concurrent.futures
 import dataclasses
 import json
 import os
@@ -26,16 +24,11 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable
-from functools import partial
 from pathlib import Path
 
 import docker
 import uv
 import yaml
-
-from dvc_runner.executors.docker import connect
-from dvc_runner.model import Build, Container, Dep, EngineSettings, Out, Stage
-from dvc_runner.pipeline.stage_run import Surroundings, run_stage
 
 BIN = Path(sys.executable).parent
 BASE = os.environ.get("BASE_IMAGE", "python:3.13-slim")
@@ -92,26 +85,26 @@ class Bench:
         if done.returncode:
             sys.exit(f"{command}\nended with {done.returncode}:\n{done.stdout[-3000:]}{done.stderr[-3000:]}")
 
-    def project(self, length: int) -> Path:
-        """Give a DVC project of a chain of ``length`` copies, never run with this input."""
-        folder = self.folder / f"chain-{length}"
+    def project(self, length: int, *, chained: bool = True) -> Path:
+        """Give a DVC project of so many copies, one of the other or all of the first, never run with this input."""
+        folder = self.folder / f"{'chain' if chained else 'independent'}-{length}"
         if not folder.exists():
             code = folder / "stages/copy"
             code.mkdir(parents=True)
             (code / "Dockerfile").write_text(DOCKERFILE)
             (folder / "data").mkdir()
-            stages = {f"s{n}": _entry(n) for n in range(length)}
+            stages = {f"s{n}": _entry(n if chained else 0, n + 1) for n in range(length)}
             (folder / "dvc.yaml").write_text(yaml.safe_dump({"stages": stages}))
             self.shell("git init -q && dvc init -q && dvc-runner build", folder)
         (folder / "data/0").write_text(f"{time.time_ns()}")
         return folder
 
 
-def _entry(number: int) -> dict[str, object]:
+def _entry(source: int, target: int) -> dict[str, object]:
     return {
-        "cmd": f"dvc-runner exec cp data/{number} data/{number + 1}",
-        "deps": ["stages/copy", f"data/{number}"],
-        "outs": [f"data/{number + 1}"],
+        "cmd": f"dvc-runner exec cp data/{source} data/{target}",
+        "deps": ["stages/copy", f"data/{source}"],
+        "outs": [f"data/{target}"],
         "meta": {"container": {"build": {"context": "stages/copy", "args": {"BASE_IMAGE": "given"}}}},
     }
 
@@ -191,52 +184,20 @@ def by_cwltool(bench: Bench, numbers: list[int], *, jobs: int, chained: bool) ->
 
 def independent_ways(bench: Bench, count: int) -> dict[str, Callable[[int], None]]:
     """Give each runner as a function that makes ``count`` independent copies with so many jobs."""
-    folder = bench.project(count)
+    folder = bench.project(count, chained=False)
 
     def by_shell(jobs: int) -> None:
         lines = "\n".join(docker_run(bench, folder, 0).replace("data/1", f"data/i{n}") for n in range(count))
         bench.shell(f"xargs -P {jobs} -d '\\n' -I LINE sh -c LINE <<'END'\n{lines}\nEND", folder)
 
     return {
-        "dvc-runner (executor)": lambda jobs: by_executor(folder, count, jobs),
+        "dvc-runner run": lambda jobs: bench.shell(
+            f"dvc-runner run --jobs {jobs}", bench.project(count, chained=False)
+        ),
         REFERENCE: by_shell,
         "miniwdl": lambda jobs: by_miniwdl(bench, [*range(count)], jobs=jobs, chained=False),
         "cwltool": lambda jobs: by_cwltool(bench, [*range(count)], jobs=jobs, chained=False),
     }
-
-
-def by_executor(folder: Path, count: int, jobs: int) -> None:
-    """Make ``count`` copies with our executor, ``jobs`` at once."""
-    shutil.rmtree(folder / "data/i", ignore_errors=True)
-    executor = connect(folder, EngineSettings(host=os.environ.get("DOCKER_HOST"), guard_image=BASE, base_image=BASE))
-    around = Surroundings(
-        root=folder, cache=folder / ".dvc/cache", executor=executor, settings={}, revision=(None, None, None)
-    )
-    build = Build(context="stages/copy", dockerfile="stages/copy/Dockerfile", args=(("BASE_IMAGE", BASE),))
-
-    def copy(number: int) -> None:
-        stage = Stage(
-            address=f"copy@{number}",
-            wdir=".",
-            cmd="",
-            argv=("cp", "data/0", f"data/i/{number}"),
-            deps=(Dep(path="stages/copy"), Dep(path="data/0")),
-            outs=(Out(path=f"data/i/{number}"),),
-            params=(),
-            container=Container(build=build),
-        )
-        performed = run_stage(
-            stage, around, _quietly, partial(executor.prepare, on_line=_quietly), confirm=lambda: None
-        )
-        if performed.error:
-            raise performed.error
-
-    with executor.opened(), concurrent.futures.ThreadPoolExecutor(jobs) as pool:
-        list(pool.map(copy, range(count)))
-
-
-def _quietly(line: str) -> None:
-    del line
 
 
 def timed(act: Callable[[int], None], argument: int) -> float:
@@ -271,7 +232,6 @@ def independent(bench: Bench, rounds: int, count: int, jobs: list[int]) -> None:
     """Time the independent copies by every runner and number of jobs; print the table."""
     ordered = list(independent_ways(bench, count).items())
     seconds: dict[tuple[str, int], list[float]] = {}
-    by_executor(bench.project(count), 1, 1)  # its image is built
     for number in range(rounds):
         for name, way in ordered if number % 2 else reversed(ordered):
             for many in jobs:

@@ -7,11 +7,7 @@ from pathlib import Path
 
 import yaml
 
-# What stands behind the secrets that have a name of their own.
-VARIABLES = {
-    "mlflow": ("MLFLOW_TRACKING_USERNAME", "MLFLOW_TRACKING_PASSWORD", "MLFLOW_TRACKING_TOKEN"),
-    "s3": ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN", "AWS_DEFAULT_REGION", "AWS_REGION"),
-}
+from dvc_runner.workspace import secrets
 
 
 def names(root: Path) -> tuple[str, ...]:
@@ -21,7 +17,7 @@ def names(root: Path) -> tuple[str, ...]:
     except (OSError, ValueError, yaml.YAMLError):
         stages = None  # dvc-runner says what is wrong with it
     found = {"mlflow": None} | dict.fromkeys(_secrets(stages))
-    return tuple(variable for name in found for variable in VARIABLES.get(name, (name,)))
+    return tuple(variable for name in found for variable in secrets.READ.get(name, (name,)))
 
 
 def write(path: Path, root: Path, environment: Mapping[str, str]) -> Path | None:

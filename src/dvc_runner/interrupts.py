@@ -78,6 +78,11 @@ class Interrupts:
         if self._pending if _is_main() else self.requested.is_set():
             self.give_way()
 
+    def taken(self) -> bool:
+        """Say whether an interrupt was postponed; it is not raised any more."""
+        found, self._pending = self._pending, False
+        return found
+
     def give_way(self) -> None:
         """Raise the interrupt that ``fileno`` told of."""
         if _is_main():

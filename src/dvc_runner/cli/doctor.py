@@ -6,8 +6,7 @@ from dvc_runner.cli.settings import Settings
 from dvc_runner.doctor.engine import Engine
 from dvc_runner.doctor.examination import Patient, examined
 from dvc_runner.doctor.finding import Finding
-from dvc_runner.errors import UsageError
-from dvc_runner.executors.table import EXECUTORS
+from dvc_runner.executors import table
 from dvc_runner.report import diagnosis
 from dvc_runner.workspace.dvc_project import DvcProject
 
@@ -28,8 +27,7 @@ def doctor(executor_name: str | None, *, as_json: bool) -> int:
 
 
 def _patient(project: DvcProject, settings: Settings, executor: str | None) -> Patient:
-    if executor not in (None, *EXECUTORS):
-        raise UsageError(f"{executor!r} is no executor", remedy=f"use one of {', '.join(EXECUTORS)}")
+    table.check(executor)
     return Patient(
         project=project,
         settings=settings.values,

@@ -14,10 +14,10 @@ from dotenv.parser import parse_stream
 from dvc_runner.cli.guard_image import GUARD_IMAGE
 from dvc_runner.errors import ConfigurationError, UsageError
 from dvc_runner.model import EngineSettings
+from dvc_runner.pipeline.needs import TRACKING_URI
+from dvc_runner.workspace import secrets
 
 FILES = (".env.auto", ".env")
-TRACKING_URI = "MLFLOW_TRACKING_URI"
-CREDENTIALS = ("MLFLOW_TRACKING_USERNAME", "MLFLOW_TRACKING_PASSWORD", "MLFLOW_TRACKING_TOKEN")
 NO = ("0", "false", "no")
 
 
@@ -97,7 +97,7 @@ def read(folder: Path) -> Settings:
     for layer in (*(_file(folder / name) for name in FILES), {**_handed_over(folder), **os.environ}):
         if layer.get(TRACKING_URI):
             # Credentials belong to the address beside them, and go to no other server.
-            values = {key: value for key, value in values.items() if key not in CREDENTIALS}
+            values = {key: value for key, value in values.items() if key not in secrets.READ["mlflow"]}
         values |= {key: value for key, value in layer.items() if value}
     return Settings(values=values)
 

@@ -13,12 +13,13 @@ from dataclasses import dataclass
 from urllib.parse import urlsplit
 
 from dvc_runner.errors import ConfigurationError
+from dvc_runner.workspace import secrets
 
 ANSWER_S = 8
 # Every MLflow knows it, and answers when its store is ready.
 QUESTION = "/api/2.0/mlflow/experiments/search?max_results=1"
 OK, UNAUTHORIZED, FORBIDDEN, NOT_FOUND = 200, 401, 403, 404
-CREDENTIALS = ("MLFLOW_TRACKING_USERNAME", "MLFLOW_TRACKING_PASSWORD")
+CREDENTIALS = (secrets.USER, secrets.PASSWORD)
 LOCAL = "start the local one (make up)"
 NO_ANSWER: tuple[tuple[type[BaseException], str, str], ...] = (
     (socket.gaierror, "no host of that name", "correct MLFLOW_TRACKING_URI"),

@@ -15,7 +15,6 @@ from dvc_runner.errors import EngineError
 from dvc_runner.executors.base import Executor
 from dvc_runner.model import Build, Container, Dep, Limits, Network, Out, Stage
 from dvc_runner.pipeline.stage_run import Surroundings, attempt_of
-from dvc_runner.workspace import sandbox
 from dvc_runner.workspace.places import FOLDER
 
 STAGE = "doctor"
@@ -84,8 +83,6 @@ def _stage(folder: Path, root: Path, network: Network, image: str | None) -> Sta
 
 
 def _tried(executor: Executor, around: Surroundings, stage: Stage, folder: Path, port: int) -> Tried:
-    links = executor.links_deps
-    user = sandbox.current_user() if links else sandbox.stage_user(around.root)
     attempt = attempt_of(stage, around, confirm=lambda: None)
     lines: list[str] = []
     asked = {
@@ -95,9 +92,7 @@ def _tried(executor: Executor, around: Surroundings, stage: Stage, folder: Path,
         "name": NAME,
     }
     environment = executor.prepare(stage, lines.append)
-    with sandbox.opened((around.root, around.cache), stage, user=user, secrets={}, links=links) as scratch:
-        sandbox.write_lineage(scratch, attempt.lineage(environment))
-        spec = attempt.spec(scratch, environment, user)
+    with attempt.laid_out(environment) as spec:
         lines.clear()
         ended = executor.execute(replace(spec, argv=(*spec.argv, json.dumps(asked))), lines.append)
         if ended.code:
@@ -106,10 +101,10 @@ def _tried(executor: Executor, around: Surroundings, stage: Stage, folder: Path,
                 f"a stage that only tries what it can reach ended with {ended.code} ({ended.ending}): {said}",
                 remedy="its own words say why",
             )
-        uid = (scratch.workspace / "out.txt").stat().st_uid
+        uid = (spec.sandbox.workspace / "out.txt").stat().st_uid
     # An executor may have words of its own to say beside the stage's.
     told = next(line for line in reversed(lines) if line.startswith("{"))
-    return Tried(**json.loads(told), uid=uid, wanted_uid=user.uid)
+    return Tried(**json.loads(told), uid=uid, wanted_uid=spec.user.uid)
 
 
 @contextlib.contextmanager

@@ -9,17 +9,16 @@ from functools import partial
 
 from dvc_runner.errors import EXIT_INTERRUPTED, BuildError, ConfigurationError, DvcRunnerError, of_os_error
 from dvc_runner.interrupts import INTERRUPTS
-from dvc_runner.model import Kind, Limits, Outcome, Reason, ReasonKind, ShellCommands, Stage, StageResult
-from dvc_runner.pipeline.ahead import likely
+from dvc_runner.model import Kind, Limits, Outcome, Reason, StageResult
 from dvc_runner.pipeline.check import check
 from dvc_runner.pipeline.desk import Desk
+from dvc_runner.pipeline.jobs import Job, Jobs, failed, not_run
 from dvc_runner.pipeline.needs import needs_of
 from dvc_runner.pipeline.preparations import Preparations
 from dvc_runner.pipeline.record import Record
 from dvc_runner.pipeline.request import Request
 from dvc_runner.pipeline.schedule import Schedule
-from dvc_runner.pipeline.shell import run_commands
-from dvc_runner.pipeline.stage_run import Surroundings, run_stage
+from dvc_runner.pipeline.stage_run import Surroundings
 from dvc_runner.workspace.dvc_project import DvcProject
 from dvc_runner.workspace.up_to_date import Look
 
@@ -62,7 +61,7 @@ class Run:
         self._order: tuple[str, ...] = ()
         self._schedule = Schedule((), {}, request.room)
         self._desk = Desk()
-        self._is_ahead = False
+        self._jobs = Jobs(project, around, request.handling, record, preparations, self._desk)
         self._forced: set[str] = set()
         self._ended: deque[tuple[StageResult, float]] = deque()
         self._begun: dict[str, StageResult] = {}
@@ -139,7 +138,7 @@ class Run:
         """Look at stages, start them and take what comes of them, until there is nothing left to do."""
         while True:
             self._desk.serve()
-            self._look_for_interrupt()
+            self.interrupted = INTERRUPTS.taken() or self.interrupted
             # Whoever could be at work goes before the books.
             if not self.interrupted and self._start_one(threads):
                 continue
@@ -153,12 +152,6 @@ class Run:
             seconds = self._project.write_lock()
             with self._project.unlocked():
                 self._desk.wait(seconds, until_interrupted=not self.interrupted and not self._is_ending)
-
-    def _look_for_interrupt(self) -> None:
-        try:
-            INTERRUPTS.check()
-        except KeyboardInterrupt:
-            self.interrupted = True
 
     @property
     def _is_ending(self) -> bool:
@@ -191,10 +184,10 @@ class Run:
         for upstream in self._project.upstream(address):
             found = self.results.get(upstream)
             if found and found.outcome in (Outcome.FAILED, Outcome.BLOCKED):
-                return _not_run(address, upstream, Outcome.BLOCKED)
+                return not_run(address, upstream, Outcome.BLOCKED)
         failed = [r.stage for r in self.results.values() if r.outcome is Outcome.FAILED]
         if failed and not self._request.keep_going:
-            return _not_run(address, failed[0], Outcome.CANCELLED)
+            return not_run(address, failed[0], Outcome.CANCELLED)
         return None
 
     def _is_forced(self, address: str) -> bool:
@@ -235,8 +228,10 @@ class Run:
             return True
         self._record.stage_started(address, self._begun[address].reasons)
         began = time.monotonic()
-        job: list[Callable[[StageResult], StageResult]] = []
-        result = self._guarded(self._begun.pop(address), lambda found: self._made_ready(found, job))
+        later = self._order[self._order.index(address) + 1 :]
+        self._jobs.prepare_ahead(address, later, self._reasons)
+        job: list[Job] = []
+        result = self._guarded(self._begun.pop(address), lambda found: self._jobs.made_ready(found, job))
         if job:
             threads.submit(self._at_work, result, job[0], began)
         else:
@@ -244,21 +239,7 @@ class Run:
             self._settle(replace(result, seconds=time.monotonic() - began))
         return True
 
-    def _made_ready(self, result: StageResult, job: list[Callable[[StageResult], StageResult]]) -> StageResult:
-        """Get a stage's inputs ready; put what a thread has to do for it into ``job``."""
-        address = result.stage
-        self._prepare_ahead(address)
-        if self._project.kind(address) is Kind.OURS:
-            with INTERRUPTS.allowed():
-                stage = self._project.hash_deps(address)
-            job.append(partial(self._execute, stage))
-        else:
-            commands = self._project.shell(address, self._request.handling)
-            stage = self._project.stage(address)
-            job.append(lambda result: self._in_shell(stage, commands, result))
-        return replace(result, log=self._record.log_of(address))
-
-    def _at_work(self, result: StageResult, job: Callable[[StageResult], StageResult], began: float) -> None:
+    def _at_work(self, result: StageResult, job: Job, began: float) -> None:
         """Do a stage's job, in a thread of the run's own."""
         try:
             result = self._guarded(result, job)
@@ -298,9 +279,9 @@ class Run:
             self.interrupted = self.interrupted or not self._is_ending
             return replace(result, outcome=Outcome.CANCELLED)
         except BuildError as caught:
-            return replace(_failed(result, caught), log=self._preparations.log_of(result.stage))
+            return replace(failed(result, caught), log=self._preparations.log_of(result.stage))
         except (DvcRunnerError, OSError) as caught:
-            return _failed(result, of_os_error(caught) if isinstance(caught, OSError) else caught)
+            return failed(result, of_os_error(caught) if isinstance(caught, OSError) else caught)
 
     def _settle(self, result: StageResult) -> None:
         """Take a stage's result, and tell it."""
@@ -313,64 +294,6 @@ class Run:
         if self._is_ending:
             INTERRUPTS.end_all()
 
-    def _prepare_ahead(self, address: str) -> None:
-        """As soon as the first stage runs, have what it and those after it run in made."""
-        if self._is_ahead:
-            return
-        self._is_ahead = True
-        later = self._order[self._order.index(address) + 1 :]
-        if not any(self._project.kind(one) is Kind.OURS for one in (address, *later)):
-            return
-        runs = likely(address, later, upstream=self._project.upstream, changed=self._is_changed)
-        ours = [one for one in (address, *runs) if self._project.kind(one) is Kind.OURS]
-        self._preparations.begin(self._project.stage(one) for one in ours)
-
-    def _is_changed(self, address: str) -> bool:
-        try:
-            return bool(self._reasons(address))
-        except DvcRunnerError:
-            return False  # told when its turn comes
-
-    def _execute(self, stage: Stage, result: StageResult) -> StageResult:
-        """Run a stage of ours."""
-        with self._record.writing_log(stage.address) as log:
-            performed = run_stage(
-                stage,
-                self._around,
-                log.line,
-                self._preparations.take,
-                confirm=lambda: self._desk.call(lambda: self._project.confirm_deps(stage.address)),
-            )
-        result = replace(
-            result,
-            image=performed.environment.reference,
-            usage=performed.ended.usage,
-            undeclared_writes=performed.undeclared_writes,
-        )
-        return _failed(result, performed.error) if performed.error else result
-
-    def _in_shell(self, stage: Stage, commands: ShellCommands, result: StageResult) -> StageResult:
-        """Run a stage of DVC's own kind."""
-        with self._record.writing_log(stage.address) as log:
-            usage, error = run_commands(stage, commands, log.line)
-        result = replace(result, usage=usage)
-        return _failed(result, error) if error else result
-
 
 def _raise(error: BaseException) -> None:
     raise error
-
-
-def _failed(result: StageResult, error: DvcRunnerError) -> StageResult:
-    return replace(
-        result,
-        outcome=Outcome.FAILED,
-        error=str(error),
-        remedy=error.remedy,
-        exit_code=error.exit_code,
-    )
-
-
-def _not_run(address: str, because_of: str, outcome: Outcome) -> StageResult:
-    reason = Reason(kind=ReasonKind.UPSTREAM, name=because_of, new="failed")
-    return StageResult(stage=address, outcome=outcome, reasons=(reason,))

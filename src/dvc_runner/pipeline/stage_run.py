@@ -1,7 +1,8 @@
 """One stage from its definition to its outs: prepare, execute, collect."""
 
+import contextlib
 from collections import deque
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -128,14 +129,22 @@ class Attempt:
     needs: Needs
     confirm: Callable[[], None]
 
-    def make(self, environment: Environment, on_line: Mask) -> Performed:
-        """Run the command once; collect its outs if it ended well."""
+    @contextlib.contextmanager
+    def laid_out(self, environment: Environment) -> Iterator[ContainerSpec]:
+        """Lay out a scratch folder of its own, for as long as the block lasts; give what the executor needs to know."""
         stage, around = self.stage, self.around
         links = around.executor.links_deps
         user = sandbox.current_user() if links else sandbox.stage_user(around.root)
         project = (around.root, around.cache)
         with sandbox.opened(project, stage, user=user, secrets=self.needs.files, links=links) as scratch:
             sandbox.write_lineage(scratch, self.lineage(environment))
+            yield self.spec(scratch, environment, user)
+
+    def make(self, environment: Environment, on_line: Mask) -> Performed:
+        """Run the command once; collect its outs if it ended well."""
+        stage, around = self.stage, self.around
+        with self.laid_out(environment) as spec:
+            scratch = spec.sandbox
             words: deque[str] = deque(maxlen=LAST_WORDS)
 
             def heard(line: str) -> None:
@@ -143,7 +152,7 @@ class Attempt:
                 on_line(line)
 
             try:
-                ended = around.executor.execute(self.spec(scratch, environment, user), heard)
+                ended = around.executor.execute(spec, heard)
             finally:
                 on_line.flush()
             error = failure(stage, ended)

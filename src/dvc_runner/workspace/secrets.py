@@ -10,6 +10,8 @@ USER, PASSWORD, TOKEN = (f"MLFLOW_TRACKING_{name}" for name in ("USERNAME", "PAS
 KEY_ID, KEY, SESSION = ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN")
 NEEDED: dict[str, tuple[str, ...]] = {"mlflow": (), "s3": (KEY_ID, KEY)}
 REGIONS = ("AWS_DEFAULT_REGION", "AWS_REGION")
+# What stands behind the secrets that have a name of their own.
+READ = {"mlflow": (USER, PASSWORD, TOKEN), "s3": (KEY_ID, KEY, SESSION, *REGIONS)}
 
 
 def files(stage: Stage, settings: Mapping[str, str]) -> dict[str, str]:

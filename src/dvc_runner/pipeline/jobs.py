@@ -1,0 +1,112 @@
+"""What a thread of a run does for a stage, and what that comes to."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+
+from dvc_runner.errors import DvcRunnerError
+from dvc_runner.interrupts import INTERRUPTS
+from dvc_runner.model import Handling, Kind, Outcome, Reason, ReasonKind, ShellCommands, Stage, StageResult
+from dvc_runner.pipeline.ahead import likely
+from dvc_runner.pipeline.desk import Desk
+from dvc_runner.pipeline.preparations import Preparations
+from dvc_runner.pipeline.record import Record
+from dvc_runner.pipeline.shell import run_commands
+from dvc_runner.pipeline.stage_run import Surroundings, run_stage
+from dvc_runner.workspace.dvc_project import DvcProject
+
+Job = Callable[[StageResult], StageResult]
+
+
+class Jobs:
+    """Makes jobs; they ask the main thread, at its desk, for what only it may do."""
+
+    def __init__(
+        self,
+        project: DvcProject,
+        around: Surroundings,
+        handling: Handling,
+        record: Record,
+        preparations: Preparations,
+        desk: Desk,
+    ) -> None:
+        """Make none yet."""
+        self._project = project
+        self._around = around
+        self._handling = handling
+        self._record = record
+        self._preparations = preparations
+        self._desk = desk
+        self._is_ahead = False
+
+    def prepare_ahead(self, address: str, later: Sequence[str], reasons: Callable[[str], tuple[Reason, ...]]) -> None:
+        """As soon as the first stage runs, have what it and those after it run in made."""
+        if self._is_ahead:
+            return
+        self._is_ahead = True
+        if not any(self._project.kind(one) is Kind.OURS for one in (address, *later)):
+            return
+
+        def is_changed(one: str) -> bool:
+            try:
+                return bool(reasons(one))
+            except DvcRunnerError:
+                return False  # told when its turn comes
+
+        runs = likely(address, later, upstream=self._project.upstream, changed=is_changed)
+        ours = [one for one in (address, *runs) if self._project.kind(one) is Kind.OURS]
+        self._preparations.begin(self._project.stage(one) for one in ours)
+
+    def made_ready(self, result: StageResult, job: list[Job]) -> StageResult:
+        """Get a stage's inputs ready, in the main thread; put what a thread has to do for it into ``job``."""
+        address = result.stage
+        if self._project.kind(address) is Kind.OURS:
+            with INTERRUPTS.allowed():
+                stage = self._project.hash_deps(address)
+            job.append(lambda result: self._execute(stage, result))
+        else:
+            commands = self._project.shell(address, self._handling)
+            stage = self._project.stage(address)
+            job.append(lambda result: self._in_shell(stage, commands, result))
+        return replace(result, log=self._record.log_of(address))
+
+    def _execute(self, stage: Stage, result: StageResult) -> StageResult:
+        """Run a stage of ours."""
+        with self._record.writing_log(stage.address) as log:
+            performed = run_stage(
+                stage,
+                self._around,
+                log.line,
+                self._preparations.take,
+                confirm=lambda: self._desk.call(lambda: self._project.confirm_deps(stage.address)),
+            )
+        result = replace(
+            result,
+            image=performed.environment.reference,
+            usage=performed.ended.usage,
+            undeclared_writes=performed.undeclared_writes,
+        )
+        return failed(result, performed.error) if performed.error else result
+
+    def _in_shell(self, stage: Stage, commands: ShellCommands, result: StageResult) -> StageResult:
+        """Run a stage of DVC's own kind."""
+        with self._record.writing_log(stage.address) as log:
+            usage, error = run_commands(stage, commands, log.line)
+        result = replace(result, usage=usage)
+        return failed(result, error) if error else result
+
+
+def failed(result: StageResult, error: DvcRunnerError) -> StageResult:
+    """Give a result that says how its stage failed."""
+    return replace(
+        result,
+        outcome=Outcome.FAILED,
+        error=str(error),
+        remedy=error.remedy,
+        exit_code=error.exit_code,
+    )
+
+
+def not_run(address: str, because_of: str, outcome: Outcome) -> StageResult:
+    """Give the result of a stage that does not run, since another failed."""
+    reason = Reason(kind=ReasonKind.UPSTREAM, name=because_of, new="failed")
+    return StageResult(stage=address, outcome=outcome, reasons=(reason,))

@@ -1,0 +1,216 @@
+"""What DVC knows of a project, asked without changing anything. A part of the DVC adapter."""
+
+import logging
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from dvc.repo import Repo
+from dvc.repo.reproduce import collect_stages, get_active_graph, plan_repro
+from dvc.stage import PipelineStage
+from dvc.stage import Stage as DvcStage
+
+from dvc_runner.errors import ConfigurationError
+from dvc_runner.model import Kind, Reason, Selection, Stage
+from dvc_runner.workspace import dvc_run_cache, dvc_stage
+from dvc_runner.workspace.dvc_errors import told
+from dvc_runner.workspace.dvc_watch import Watch
+
+
+class DvcPlan:
+    """One DVC project, for the length of one command; stages are named by their address."""
+
+    def __init__(self, folder: Path) -> None:
+        """Open the project that ``folder`` belongs to.
+
+        Raises:
+            ConfigurationError: There is none, or its files cannot be read.
+        """
+        # DVC's words go to its logger; ours say the same with the way out.
+        logging.getLogger("dvc").setLevel(logging.CRITICAL)
+        with told():
+            self._repo = Repo(str(folder))
+        self.root = Path(self._repo.root_dir)
+        # Where files of DVC 2 lie too: files/md5 in it is the newer ones'.
+        self.cache = Path(self._repo.cache.legacy.path)
+        self._stages: dict[str, DvcStage] = {}
+        self._upstream: dict[str, tuple[str, ...]] = {}
+        self._ranks: dict[str, int] = {}
+        self._entries: dict[str, Mapping[str, Any]] = {}
+        self._watch = Watch(self._repo)
+
+    def close(self) -> None:
+        """Let go of DVC's databases."""
+        self._repo.close()
+
+    def plan(self, selection: Selection) -> tuple[str, ...]:
+        """Give the addresses of what a selection needs, in the order to run them.
+
+        Raises:
+            ConfigurationError: A target is unknown, or dvc.yaml makes no sense.
+        """
+        with told():
+            whole = selection.all_pipelines or selection.pipeline
+            chosen = [] if selection.all_pipelines else self._chosen(selection)
+            order: list[DvcStage] = chosen
+            graph = None
+            if whole or not selection.single_item:
+                graph = get_active_graph(self._repo.index.graph)
+                downstream = selection.downstream and not whole
+                order = plan_repro(graph, chosen, pipeline=selection.pipeline, downstream=downstream)
+        self._stages = {str(stage.addressing): stage for stage in order}
+        self._entries = {}
+        self._ranks = {address: rank for rank, address in enumerate(self._stages)}
+        self._upstream = {
+            str(stage.addressing): tuple(str(other.addressing) for other in graph.successors(stage)) if graph else ()
+            for stage in order
+        }
+        return tuple(self._stages)
+
+    def _chosen(self, selection: Selection) -> list[DvcStage]:
+        """Give the stages that a selection names."""
+        here = Path("dvc.yaml")
+        if selection.targets or not here.is_file():
+            targets = selection.targets or [str(here)]
+            found: list[DvcStage] = collect_stages(
+                self._repo, targets, recursive=selection.recursive, glob=selection.glob
+            )
+            return found
+        # They are known already: DVC would read the file once more.
+        return [stage for stage in self._repo.index.stages if Path(stage.path) == here.absolute()]
+
+    def upstream(self, address: str) -> tuple[str, ...]:
+        """Give the addresses of the stages whose outs this one reads."""
+        return self._upstream[address]
+
+    def downstream(self, address: str) -> list[str]:
+        """Give the addresses of the planned stages that read a stage's outs."""
+        return [one for one in self._stages if address in self._upstream[one]]
+
+    def kind(self, address: str) -> Kind:
+        """Say who runs a stage."""
+        return dvc_stage.kind(self._stages[address])
+
+    def stage(self, address: str) -> Stage:
+        """Read a planned stage."""
+        with told():
+            return dvc_stage.read(self._stages[address], self.root)
+
+    def stages(self) -> tuple[Stage, ...]:
+        """Read every stage of the project that has a command, also those of other dvc.yaml files than the first.
+
+        Raises:
+            ConfigurationError: One makes no sense.
+        """
+        with told():
+            return tuple(
+                dvc_stage.read(stage, self.root)
+                for stage in self._repo.index.stages
+                if isinstance(stage, PipelineStage)
+            )
+
+    def find(self, address: str, wdir: Path, argv: Sequence[str]) -> None:
+        """Find the stage that DVC runs now, by what it tells a command; it is known by it from then on.
+
+        ``address`` is DVC_STAGE, which is relative to a folder that DVC does not tell: so the
+        stage's working folder and command have to agree too.
+
+        Raises:
+            ConfigurationError: None or several fit.
+        """
+        name = address.rpartition(":")[2]
+        with told():
+            fitting = [
+                stage
+                for stage in self._repo.index.stages
+                if isinstance(stage, PipelineStage)
+                and stage.name == name
+                and Path(stage.wdir).resolve() == wdir.resolve()
+                and dvc_stage.argv_of(stage.cmd) in (tuple(argv), None)
+            ]
+        if len(fitting) != 1:
+            raise ConfigurationError(
+                f"{len(fitting)} stages are called {name} with the command {' '.join(argv)!r}",
+                remedy="let DVC start this command: dvc repro, or dvc-runner run",
+            )
+        self._stages[address] = fitting[0]
+
+    def outs(self, address: str) -> list[str]:
+        """Give the paths that a stage writes."""
+        return [out.fs_path for out in self._stages[address].outs]
+
+    def reasons(
+        self,
+        address: str,
+        *,
+        forced: bool,
+        allow_missing: bool = False,
+        brought: Mapping[str, str | None] | None = None,
+    ) -> tuple[Reason, ...]:
+        """Say why a stage has to run; nothing where it has not.
+
+        Args:
+            address: The stage.
+            forced: It has to in any case.
+            allow_missing: What is missing, and unchanged otherwise, is no reason.
+            brought: What some paths are going to be, by their hash, in place of what they are; None is unknown.
+        """
+        upstream = self._planned(self._upstream.get(address, ())) if allow_missing else None
+        stage = self._stages[address]
+        with told():
+            seen = self._watch.seen(stage)
+            found = dvc_stage.reasons(
+                stage,
+                forced=forced,
+                locked=lambda: self._locked(stage),
+                missing_is_fine_but=upstream,
+                brought=brought or {},
+            )
+            if not found and not brought:
+                self._watch.proved(stage, seen)
+        return found
+
+    def _locked(self, stage: DvcStage) -> Mapping[str, Any]:
+        """Give the entries of a stage's dvc.lock as they were when the stages were planned."""
+        if stage.path not in self._entries:
+            self._entries[stage.path] = stage.dvcfile.lockfile_contents.get("stages") or {}
+        return self._entries[stage.path]
+
+    def _planned(self, addresses: Sequence[str]) -> list[DvcStage]:
+        return [self._stages[address] for address in addresses if address in self._stages]
+
+    def overlapping(self, address: str, paths: Iterable[str]) -> set[str]:
+        """Give those paths that hold a dep of a stage, or lie in one, without being one."""
+        deps = [Path(dep.fs_path) for dep in self._stages[address].deps]
+        return {
+            path
+            for path in paths
+            if any(Path(path) != d and (Path(path).is_relative_to(d) or d.is_relative_to(path)) for d in deps)
+        }
+
+    def lacks_deps(self, address: str, there: Collection[str]) -> bool:
+        """Say whether a stage has a dep that is missing, and does not overlap what is going to be there."""
+        with told():
+            missing = [dep.fs_path for dep in dvc_stage.absent(self._stages[address])]
+        return any(path not in there and not self._overlaps(path, there) for path in missing)
+
+    @staticmethod
+    def _overlaps(path: str, others: Iterable[str]) -> bool:
+        return any(Path(path).is_relative_to(other) or Path(other).is_relative_to(path) for other in others)
+
+    def restorable(self, address: str, brought: Mapping[str, str], *, run_cache: bool) -> dict[str, str] | None:
+        """Give the outs, by path and hash, that the run-cache has for a changed stage; None if it has not."""
+        with told():
+            return dvc_run_cache.entry_of(self._stages[address], brought, run_cache=run_cache)
+
+    def revision(self) -> tuple[str | None, str | None, bool | None]:
+        """Give git's commit, branch and whether the work tree differs; None where there is none."""
+        scm = self._repo.scm
+        try:
+            commit, dirty = str(scm.get_rev()), bool(scm.is_dirty())
+        except Exception:  # noqa: BLE001 - no git, no commit yet: DVC has an error each
+            return None, None, None
+        try:
+            return commit, str(scm.active_branch()), dirty
+        except Exception:  # noqa: BLE001 - no branch is checked out: each of DVC's git backends has its error
+            return commit, None, dirty

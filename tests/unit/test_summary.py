@@ -33,3 +33,12 @@ def test_the_last_words_are_the_ends_of_the_log(tmp_path: Path) -> None:
     lines = summary.failures(tmp_path, [result])
     assert lines[:3] == ["", "error: broke", "  mend"]
     assert [line.strip() for line in lines[4:]] == [f"line {n}" for n in range(10, 20)]
+
+
+def test_many_that_were_skipped_are_one_line() -> None:
+    results = [StageResult(stage=f"s{n}", outcome=Outcome.SKIPPED) for n in range(50)]
+    ran = StageResult(stage="one", outcome=Outcome.RAN, seconds=1)
+    assert [line.split() for line in summary.table([*results, ran])] == [
+        ["✓", "one", "ran", "1.0", "s", "nothing", "changed"],
+        ["·", "50", "stages", "skipped", "nothing", "changed"],
+    ]

@@ -8,10 +8,12 @@ from dvc_runner.interrupts import INTERRUPTS
 from dvc_runner.model import Handling, Kind, Outcome, Reason, ReasonKind, ShellCommands, Stage, StageResult
 from dvc_runner.pipeline.ahead import likely
 from dvc_runner.pipeline.desk import Desk
+from dvc_runner.pipeline.mask import Mask
 from dvc_runner.pipeline.preparations import Preparations
 from dvc_runner.pipeline.record import Record
 from dvc_runner.pipeline.shell import run_commands
 from dvc_runner.pipeline.stage_run import Surroundings, run_stage
+from dvc_runner.workspace import secrets
 from dvc_runner.workspace.dvc_project import DvcProject
 
 Job = Callable[[StageResult], StageResult]
@@ -89,8 +91,11 @@ class Jobs:
 
     def _in_shell(self, stage: Stage, commands: ShellCommands, result: StageResult) -> StageResult:
         """Run a stage of DVC's own kind."""
+        settings = self._around.settings
         with self._record.writing_log(stage.address) as log:
-            usage, error = run_commands(stage, commands, log.line)
+            masked = Mask(secrets.values(settings, ()), log.line, joined=secrets.joined(settings))
+            usage, error = run_commands(stage, commands, masked)
+            masked.flush()
         result = replace(result, usage=usage)
         return failed(result, error) if error else result
 

@@ -69,15 +69,11 @@ class DvcPlan:
 
     def _chosen(self, selection: Selection) -> list[DvcStage]:
         """Give the stages that a selection names."""
-        here = Path("dvc.yaml")
-        if selection.targets or not here.is_file():
-            targets = selection.targets or [str(here)]
-            found: list[DvcStage] = collect_stages(
-                self._repo, targets, recursive=selection.recursive, glob=selection.glob
-            )
-            return found
-        # They are known already: DVC would read the file once more.
-        return [stage for stage in self._repo.index.stages if Path(stage.path) == here.absolute()]
+        here = Path("dvc.yaml").absolute()
+        # Those of the file here are known already: DVC would read it once more.
+        known = [] if selection.targets else [one for one in self._repo.index.stages if Path(one.path) == here]
+        targets = selection.targets or [here.name]
+        return known or list(collect_stages(self._repo, targets, recursive=selection.recursive, glob=selection.glob))
 
     def upstream(self, address: str) -> tuple[str, ...]:
         """Give the addresses of the stages whose outs this one reads."""

@@ -156,8 +156,10 @@ def check_deps(stage: "DvcStage") -> None:
 
 def absent(stage: "DvcStage") -> "list[Output]":
     """Give the files that a stage's command reads, and that are not there."""
-    deps = [dep for dep in stage.deps if dep.protocol == "local" and not isinstance(dep, ParamsDependency)]
-    return [dep for dep in deps if stage.cmd and not dep.exists]
+    if not stage.cmd:
+        return []
+    deps = [dep for dep in stage.deps if not isinstance(dep, DatasetDependency | DbDependency | ParamsDependency)]
+    return [dep for dep in deps if dep.protocol == "local" and not dep.exists]
 
 
 def _changed(dep: "Output") -> list[Reason]:

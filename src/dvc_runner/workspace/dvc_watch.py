@@ -49,7 +49,7 @@ class Watch:
         """Look at what a stage reads and writes, before DVC is asked about it."""
         found: dict[str, Stamp | None] = {}
         for entry in (*stage.deps, *stage.outs):
-            if entry.protocol != "local" or isinstance(entry, DatasetDependency | DbDependency):
+            if isinstance(entry, DatasetDependency | DbDependency) or entry.protocol != "local":
                 self._is_unsure = True
                 continue
             found |= stamps(entry.fs_path)
@@ -75,8 +75,11 @@ class Watch:
             locks: The dvc.lock files that we wrote, as we left them.
             last: What it looked like the last time.
         """
-        folders = dict(self._walked())
-        project = {path: stamp(path) for path in self._telling(folders)}
+        folders, project = self._folders, self._project
+        if locks:
+            # Stages ran: there are new folders, and entries in .gitignore.
+            folders = dict(self._walked())
+            project = {path: stamp(path) for path in self._telling(folders)}
         ours = {path for path in project if path in locks or posixpath.basename(path) == ".gitignore"}
         before = {path: one for path, one in self._project.items() if path not in ours}
         after = {path: one for path, one in project.items() if path not in ours}

@@ -60,6 +60,22 @@ def test_so_is_one_of_other_targets_once_it_was_found_up_to_date(ran: Project, h
         assert list(ran.outcomes()) == ["folder", "file"]
 
 
+def test_so_is_one_after_a_run_that_looked_ahead(project: Project, here: Here) -> None:
+    code = "open('{0}.txt', 'w').write(open('in.txt').read())"
+    project.write("in.txt", "1")
+    first = project.stage("a", code.format("a"), deps=["in.txt"], outs=["a.txt"])
+    second = project.stage("b", code.format("b").replace("in.txt", "a.txt"), deps=["a.txt"], outs=["b.txt"])
+    project.stages(a=first, b=second)
+    here(project, "run").ended(0)
+    for text in ("2", "3"):
+        project.write("in.txt", text)
+        time.sleep(up_to_date.TICK_S)
+        here(project, "run").ended(0)
+        assert project.outcomes() == {"a": "ran", "b": "ran"}
+        here(project, "run").ended(0)
+        assert was_instant(project)
+
+
 def rewritten(path: Path) -> None:
     """Change a file in place, and give it its old time and size."""
     state = path.stat()

@@ -191,6 +191,19 @@ def test_a_stage_that_always_runs_is_never_instant(project: Project, here: Here)
         assert project.outcomes() == {"one": "ran"}
 
 
+def test_a_stage_whose_variables_lie_somewhere_is_never_instant(project: Project, here: Here) -> None:
+    lay(project.root, {"deep": {"more.yaml": "x: 1\n", "in": ""}})
+    project.params(where="deep")
+    stage = {"cmd": "echo ${x} > a.txt", "wdir": "${where}", "vars": ["more.yaml"], "outs": ["a.txt"], "deps": ["in"]}
+    project.write("dvc.yaml", yaml.safe_dump({"vars": ["params.yaml"], "stages": {"one": stage}}))
+    time.sleep(up_to_date.TICK_S)
+    for text, outcome in (("x: 1\n", "ran"), ("x: 1\n", "skipped"), ("x: 2\n", "ran")):
+        project.write("deep/more.yaml", text)
+        here(project, "run").ended(0)
+        assert project.outcomes() == {"one": outcome}
+        assert not was_instant(project)
+
+
 def test_a_failed_run_is_not_instant_the_next_time(ran: Project, here: Here) -> None:
     edited("dvc.yaml", "echo ${x} > p.txt", "exit 3")(ran)
     for _ in range(2):

@@ -25,7 +25,7 @@ LOCK = "dvc.lock"
 class Watch:
     """What a run looks at, from before DVC reads anything on.
 
-    It gives up, and ``look`` gives nothing, as soon as something may have changed after DVC read it.
+    As soon as something may have changed after DVC read it, nothing is proved any more.
     """
 
     def __init__(self, repo: "Repo") -> None:
@@ -43,7 +43,7 @@ class Watch:
         self._folders = dict(self._walked())
         self._project = {path: stamp(path) for path in self._telling(self._folders)}
         times = [one[-1] for one in self._project.values() if one]
-        self._is_unsure = any(one >= self._began * SECOND_NS for one in times)
+        self._is_unsure = self._is_unsure or any(one >= self._began * SECOND_NS for one in times)
 
     def seen(self, stage: "DvcStage") -> dict[str, Stamp | None]:
         """Look at what a stage reads and writes, before DVC is asked about it."""

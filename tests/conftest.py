@@ -18,6 +18,7 @@ from dvc_runner.cli.main import main
 from dvc_runner.engine import client
 from dvc_runner.errors import EngineError
 from dvc_runner.executors import docker
+from dvc_runner.executors import processes as processes_module
 from dvc_runner.executors.process import ProcessExecutor
 from dvc_runner.interrupts import SIGNALS
 from dvc_runner.model import EngineSettings
@@ -136,5 +137,6 @@ def processes(surroundings: None, tmp_path_factory: pytest.TempPathFactory) -> I
     """The executor of processes at work."""
     del surroundings
     root = lay_out(tmp_path_factory.mktemp("processes") / "a projéct: lab", "FROM scratch\n")
-    with ProcessExecutor(root, cache=tmp_path_factory.mktemp("environments")).opened() as executor:
+    opened = ProcessExecutor(root, cache=tmp_path_factory.mktemp("environments")).opened()
+    with processes_module.nursery(), opened as executor:
         yield Way(executor, root, executor.prepare(STAGE, print))

@@ -89,7 +89,7 @@ def test_nothing_survives_its_runner(waiting: Project, number: signal.Signals, t
         until_begun(process)
         (scratch,) = (waiting.root / FOLDER / "scratch").iterdir()
         assert len(with_mark(str(scratch))) >= 5
-        assert len(with_mark(f"RUNNERS_MARK={waiting.root}")) == 2
+        assert len(with_mark(f"RUNNERS_MARK={waiting.root}")) == 3  # the runner, its nursery, the stage's supervisor
         (os.killpg if to_group else os.kill)(process.pid, number)
         printed, _ = process.communicate(timeout=60)
         assert all_gone(str(waiting.root))
@@ -156,13 +156,30 @@ def test_a_stage_ends_with_its_supervisor_and_is_no_success(processes: Way) -> N
     mark = f"supervisor-{os.getpid()}"
 
     def kill(*_: object) -> None:
-        (supervisor,) = supervisors(os.getpid())
+        (nursery,) = supervisors(os.getpid())
+        (supervisor,) = supervisors(nursery)
         os.kill(supervisor, signal.SIGKILL)
 
     code = f"print('begun', flush=True); import time; time.sleep({LIMIT_S})"
     ended = processes.python(code, on_line=once("begun", kill), env=(("MARK", mark),)).ended
     assert (ended.ending, ended.code, ended.usage) == (Ending.KILLED, 137, None)
     assert all_gone(mark)
+
+
+def test_a_stage_ends_with_its_nursery_and_the_next_does_without(processes: Way) -> None:
+    mark = f"nursery-{os.getpid()}"
+
+    def kill(*_: object) -> None:
+        (nursery,) = set(supervisors(os.getpid())) - before
+        os.kill(nursery, signal.SIGKILL)
+
+    code = f"print('begun', flush=True); import time; time.sleep({LIMIT_S})"
+    before = set(supervisors(os.getpid()))
+    with processes_module.nursery():
+        ended = processes.python(code, on_line=once("begun", kill), env=(("MARK", mark),)).ended
+        assert (ended.ending, ended.code) == (Ending.KILLED, 137)
+        assert all_gone(mark)
+        assert processes.python("print('a')").lines == ["a"]
 
 
 RUNNER = """

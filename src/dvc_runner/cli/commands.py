@@ -14,6 +14,7 @@ from dvc_runner.cli import settings as settings_file
 from dvc_runner.cli.printing import err, live, machine_readable, out
 from dvc_runner.cli.settings import Settings
 from dvc_runner.errors import EXIT_INTERRUPTED, DvcRunnerError, UsageError
+from dvc_runner.executors import processes
 from dvc_runner.executors.base import Executor
 from dvc_runner.executors.table import choose
 from dvc_runner.model import Selection
@@ -50,7 +51,7 @@ def run(request: Request, executor_name: str | None, *, wait_s: float, as_json: 
         last = up_to_date.read(project.root, name) if name else None
         work = Run(project, surroundings(project, settings, executor), request, record, preparations, last)
         try:
-            with executor.opened(), preparations.opened():
+            with executor.opened(), processes.nursery(), preparations.opened():
                 work.go()
         except DvcRunnerError as error:
             record.run_ended(outcome="failed", exit_code=error.exit_code, seconds=time.monotonic() - began)

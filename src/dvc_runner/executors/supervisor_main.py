@@ -1,7 +1,8 @@
 """What stands between the runner and a command: starts it, and sees that nothing of it is left.
 
-It runs as a program of its own and imports little, to start quickly. On its standard input comes
-its order, marshalled, after its length; then the input stays open for as long as the runner lives.
+It runs as a program of its own and imports little, to start quickly; a runner of many commands starts it
+once, as a nursery that forks a supervisor for each. On a supervisor's standard input comes its order,
+marshalled, after its length; then the input stays open for as long as the runner lives.
 A byte on it asks the command to end; its end, however the runner went, ends everything at once.
 On Linux whatever the command started comes to us when its parent dies (we are its subreaper), so
 killing our children until there are none leaves none of its descendants.
@@ -41,6 +42,7 @@ LIBC = ctypes.CDLL(None, use_errno=True)
 LINUX = sys.platform == "linux"
 CHUNK = 2**16
 BLOCK_BYTES = 512
+FENCED = 4
 MAXRSS_BYTES = 1 if sys.platform == "darwin" else 1024
 
 
@@ -243,10 +245,46 @@ def _take(size: int) -> bytes | None:
     return text
 
 
-def main() -> None:
-    """Do as ordered, and report."""
+def nurse() -> None:
+    """Fork a supervisor for every three or four descriptors that come: its input, output, report, fence.
+
+    It ends with the runner, and then the kernel tells its supervisors.
+    """
+    import socket  # noqa: PLC0415 - a supervisor of its own does without
+
+    channel = socket.socket(fileno=0)
+    LIBC.prctl(PR_SET_PDEATHSIG, signal.SIGTERM, 0, 0, 0)
+    # Nobody waits for them here; the runner sees the end of each by its report.
+    signal.signal(signal.SIGCHLD, signal.SIG_IGN)
+    us = os.getpid()
+    while True:
+        word, descriptors, _, _ = socket.recv_fds(channel, 1, FENCED)
+        if not word:
+            os._exit(0)
+        if os.fork() == 0:
+            channel.close()
+            _nursed(descriptors, us)
+        for descriptor in descriptors:
+            os.close(descriptor)
+
+
+def _nursed(descriptors: list[int], parent: int) -> None:
+    """Be a supervisor, with these in place of what a program of its own is started with."""
+    stdin, stdout, report, *fence = descriptors
+    for descriptor, standard in ((stdin, 0), (stdout, 1), (stdout, 2)):
+        os.dup2(descriptor, standard)
+    os.close(stdin)
+    os.close(stdout)
+    os.setsid()
+    signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+    main({"runner": parent, "report": report, "fence": fence[0] if fence else None})
+
+
+def main(given: dict[str, Any] | None = None) -> None:
+    """Do as ordered, and report; what is ``given`` counts instead of what the order says."""
     order = _order()
     if order is not None:
+        order |= given or {}
         for descriptor in (order["fence"], order["report"]):
             if descriptor is not None:
                 os.set_inheritable(descriptor, False)

@@ -236,7 +236,7 @@ def starts(project: Project, *arguments: str, count: int) -> list["subprocess.Po
 @cases("wait, codes", {"they wait": [["--wait"], {0}], "they say who runs": [[], {0, EXIT_BUSY}]})
 def test_of_many_starts_at_once_one_runs(project: Project, wait: list[str], codes: set[int]) -> None:
     project.stages(one={"cmd": "echo >> ran; sleep 1; echo > a.txt", "outs": ["a.txt"]})
-    ended = [(one.communicate(timeout=LIMIT_S)[0], one.returncode) for one in starts(project, *wait, count=10)]
+    ended = [(one.communicate(timeout=LIMIT_S)[0], one.returncode) for one in starts(project, *wait, count=100)]
     assert {code for _, code in ended} == codes, ended
     assert project.read("ran") == "\n"
     for text, code in ended:

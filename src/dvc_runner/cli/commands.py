@@ -27,21 +27,18 @@ from dvc_runner.pipeline.stage_run import Surroundings, run_stage
 from dvc_runner.report import summary, words
 from dvc_runner.report.preparing import Preparing
 from dvc_runner.report.progress import JsonLines, Progress
-from dvc_runner.workspace import lifeline, run_lock, up_to_date
+from dvc_runner.workspace import lifeline, up_to_date
 from dvc_runner.workspace.aside import recover
 from dvc_runner.workspace.dvc_project import DvcProject
 from dvc_runner.workspace.places import ASIDE, FOLDER
 
 
-def run(request: Request, executor_name: str | None, *, wait_s: float, as_json: bool) -> int:
-    """Bring the targets up to date; give the exit code."""
+def run(request: Request, executor_name: str | None, *, as_json: bool) -> int:
+    """Bring the targets up to date, the run lock being held; give the exit code."""
     began = time.monotonic()
     write = err if as_json else out
     observer: Observer = JsonLines(machine_readable(), err) if as_json else Progress(out)
-    with (
-        opened() as (project, settings),
-        run_lock.held(project.root / FOLDER, settings.container, wait_s=wait_s, on_wait=err),
-    ):
+    with opened() as (project, settings):
         executor = _executor(project.root, settings, executor_name, write)
         record = Record(project.root, [observer])
         record.run_started(targets=request.selection.targets, jobs=request.room.jobs, executor=executor.name)

@@ -33,20 +33,13 @@ def main(arguments: list[str] | None = None) -> int:
 
 def _dispatch(parsed: argparse.Namespace) -> int:
     settings.prepare_for_dvc()
-    code = quick.nothing_to_do(parsed) if parsed.command == "run" else None
-    return _done(parsed) if code is None else code
-
-
-def _done(parsed: argparse.Namespace) -> int:
+    if parsed.command == "run" and not parsed.dry:
+        return quick.run(parsed)
     # DVC takes most of a second to import, and --help does not need it.
     from dvc_runner.cli import commands, doctor, gc, plan, show  # noqa: PLC0415
 
     done: dict[str, Callable[[], int]] = {
-        "run": lambda: (
-            plan.plan(options.request(parsed), as_json=parsed.json, as_run=True)
-            if parsed.dry
-            else commands.run(options.request(parsed), parsed.executor, wait_s=parsed.wait, as_json=parsed.json)
-        ),
+        "run": lambda: plan.plan(options.request(parsed), as_json=parsed.json, as_run=True),
         "plan": lambda: plan.plan(options.request(parsed), as_json=parsed.json, as_run=False),
         "exec": lambda: commands.execute(parsed.argv, parsed.executor),
         "build": lambda: commands.build(tuple(parsed.targets), parsed.executor),

@@ -1,6 +1,7 @@
-"""A run with nothing to do, told without DVC: importing it alone takes longer than all of this."""
+"""``dvc-runner run``; with nothing to do it is told without DVC, whose import takes longer than all of this."""
 
 import argparse
+import contextlib
 import dataclasses
 import time
 from importlib.util import find_spec
@@ -29,31 +30,42 @@ def key(request: Request, folder: Path) -> str | None:
     return up_to_date.key([str(folder), asked, handling.allow_missing, settings.that_dvc_reads(), programs])
 
 
-def nothing_to_do(parsed: argparse.Namespace) -> int | None:
-    """Tell a run with nothing to do, and give its exit code; None if there may be something."""
-    began = time.monotonic()
+def run(parsed: argparse.Namespace) -> int:
+    """Bring the targets up to date; give the exit code. Nobody else runs here meanwhile."""
     request = options.request(parsed)
     folder = Path.cwd().resolve()
     root = up_to_date.project_of(folder)
-    name = key(request, folder)
-    if parsed.dry or root is None or name is None or any((root / ASIDE).glob("*")):
-        return None
-    found = settings.read(root)
-    look = up_to_date.read(root, name)
-    if look is None or not up_to_date.is_proof(look):
-        return None
-    with run_lock.held(root / FOLDER, found.container, wait_s=parsed.wait, on_wait=err):
-        if not up_to_date.is_proof(look):
-            return None
-        write = err if parsed.json else out
-        observer: Observer = JsonLines(machine_readable(), err) if parsed.json else Progress(out)
-        record = Record(root, [observer])
-        record.run_started(targets=request.selection.targets, jobs=request.room.jobs, executor=None)
-        results = [StageResult(stage=stage, outcome=Outcome.SKIPPED) for stage in look.stages]
-        for result in results:
-            record.stage_ended(result)
-        seconds = time.monotonic() - began
-        record.run_ended(outcome="done", exit_code=0, seconds=seconds)
+    with contextlib.ExitStack() as stack:
+        if root:
+            container = settings.read(root).container
+            stack.enter_context(run_lock.held(root / FOLDER, container, wait_s=parsed.wait, on_wait=err))
+            look = _proof(root, key(request, folder))
+            if look:
+                return _told(root, look, request, as_json=parsed.json)
+        # DVC takes most of a second to import; where there is no project, it says so.
+        from dvc_runner.cli import commands  # noqa: PLC0415
+
+        return commands.run(request, parsed.executor, as_json=parsed.json)
+
+
+def _proof(root: Path, name: str | None) -> up_to_date.Look | None:
+    """Give what proves that nothing is to do, as far as that can be told without DVC."""
+    look = up_to_date.read(root, name) if name else None
+    return look if look and up_to_date.is_proof(look) and not any((root / ASIDE).glob("*")) else None
+
+
+def _told(root: Path, look: up_to_date.Look, request: Request, *, as_json: bool) -> int:
+    """Tell a run with nothing to do, and give its exit code."""
+    began = time.monotonic()
+    write = err if as_json else out
+    observer: Observer = JsonLines(machine_readable(), err) if as_json else Progress(out)
+    record = Record(root, [observer])
+    record.run_started(targets=request.selection.targets, jobs=request.room.jobs, executor=None)
+    results = [StageResult(stage=stage, outcome=Outcome.SKIPPED) for stage in look.stages]
+    for result in results:
+        record.stage_ended(result)
+    seconds = time.monotonic() - began
+    record.run_ended(outcome="done", exit_code=0, seconds=seconds)
     for line in summary.table(results):
         write(line)
     write(f"done in {words.duration(seconds)}; record: {FOLDER.as_posix()}/runs/{record.run}")

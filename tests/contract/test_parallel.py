@@ -274,6 +274,18 @@ def test_all_that_run_at_once_end_with_the_run(project: Project, number: signal.
                 os.kill(pid, signal.SIGKILL)
 
 
+def test_what_a_killed_dvc_left_beside_outs_is_removed(project: Project, here: Here) -> None:
+    lay(project.root, {"in.txt": "1", "below": {}})
+    project.stages(one={"cmd": "echo > a.txt; echo > below/b.txt", "outs": ["a.txt", "below/b.txt"]})
+    left = [".FaEbcbCMX-fHpY_cFlMzDg.tmp", "below/.sLx6Au_n6o1zWxhyxbUzDA.tmp"]
+    others = [".mine.tmp", "FaEbcbCMX-fHpY_cFlMzDg.tmp", "below/.sLx6Au_n6o1zWxhyxbUzDA.txt"]
+    for name in (*left, *others):
+        project.write(name, "")
+    here(project, "run").ended(0)
+    assert set(others) <= set(project.files())
+    assert not set(left) & set(project.files())
+
+
 def test_an_entry_is_in_dvc_lock_soon_after_its_stage(project: Project) -> None:
     project.stages(
         quick={"cmd": "echo > a.txt", "outs": ["a.txt"]},

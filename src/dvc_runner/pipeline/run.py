@@ -81,6 +81,7 @@ class Run:
             if request.handling.pull and request.handling.run_cache:
                 self._project.pull_run_cache()
             self._order = self._project.plan(request.selection)
+            self._project.sweep()
             self._project.see_project(self._last)
             for address in self._order:
                 check(self._project.stage(address))

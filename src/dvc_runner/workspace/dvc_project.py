@@ -2,6 +2,7 @@
 
 import contextlib
 import json
+import re
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import MethodType
@@ -25,6 +26,8 @@ from dvc_runner.workspace.places import ASIDE
 from dvc_runner.workspace.up_to_date import Look
 
 LOCK_TRIES = 20
+# How dvc_objects calls the files in which it tries links, and makes copies.
+LEFT_BY_DVC = re.compile(r"\.[A-Za-z0-9_-]{22}\.tmp")
 
 
 class DvcProject(DvcPlan):
@@ -66,6 +69,13 @@ class DvcProject(DvcPlan):
                     if self._repo.scm_context.autostage:
                         self._repo.scm_context.track_changed_files()
                     self._repo.scm_context.files_to_track = set()
+
+    def sweep(self) -> None:
+        """Remove what a killed DVC left beside outs: it makes such files only under its lock, which we hold."""
+        for folder in {Path(out).parent for address in self._stages for out in self.outs(address)}:
+            for left in folder.glob(".*.tmp"):
+                if LEFT_BY_DVC.fullmatch(left.name) and left.is_file():
+                    left.unlink()
 
     def see_project(self, last: Look | None) -> None:
         """Look at what says which stages there are; ``last`` is what it looked like when nothing was to do."""

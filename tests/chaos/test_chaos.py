@@ -109,6 +109,16 @@ class Lab:
         self.project.adopt()
         return self.project.with_env(DVC_RUNNER_EXECUTOR=executor)
 
+    def goes_on(self, project: Project) -> None:
+        """See that ``dvc status`` tells the truth, and that the next run ends as an undisturbed one."""
+        self.starter.start(project, "dvc", "status", "--json")
+        code, told = self.starter.ended()
+        assert code == 0, told
+        assert set(json.loads(told.splitlines()[-1])) == out_of_date(project.root)
+        self.run(project)
+        assert project.files() == self.undisturbed
+        assert out_of_date(project.root) == set()
+
     def run(self, project: Project) -> None:
         """Run the pipeline to its end."""
         self.starter.start(project, "dvc-runner", "run")
@@ -207,13 +217,7 @@ def test_after_a_kill(
         engine_containers.sweep(containers.api, older_than=FAR_FUTURE)
     assert containers.none_left(10 if kill == signal.SIGKILL else 0), containers.ours()
     nothing_is_half(lab, project, before)
-    lab.starter.start(project, "dvc", "status", "--json")
-    code, told = lab.starter.ended()
-    assert code == 0, told
-    assert set(json.loads(told.splitlines()[-1])) == out_of_date(project.root)
-    lab.run(project)
-    assert project.files() == lab.undisturbed
-    assert out_of_date(project.root) == set()
+    lab.goes_on(project)
 
 
 def nothing_is_half(lab: Lab, project: Project, before: dict[str, bytes]) -> None:

@@ -40,11 +40,12 @@ class Jobs:
         self._desk = desk
         self._is_ahead = False
 
-    def prepare_ahead(self, address: str, later: Sequence[str], reasons: Callable[[str], tuple[Reason, ...]]) -> None:
+    def prepare_ahead(self, address: str, order: Sequence[str], reasons: Callable[[str], tuple[Reason, ...]]) -> None:
         """As soon as the first stage runs, have what it and those after it run in made."""
         if self._is_ahead:
             return
         self._is_ahead = True
+        later = order[order.index(address) + 1 :]
         if not any(self._project.kind(one) is Kind.OURS for one in (address, *later)):
             return
 

@@ -43,13 +43,7 @@ class Run:
     ) -> None:
         """Set up a run; nothing is read or run yet.
 
-        Args:
-            project: The project.
-            around: What is the same for every stage.
-            request: What is asked for.
-            record: Is told.
-            preparations: Make what stages run in.
-            last: What the project looked like when the same request found nothing to do, if it ever did.
+        ``last`` is what the project looked like when the same request last ended.
         """
         self._project = project
         self._around = around
@@ -63,6 +57,7 @@ class Run:
         self._desk = Desk()
         self._jobs = Jobs(project, around, request.handling, record, preparations, self._desk)
         self._forced: set[str] = set()
+        self._failed: list[str] = []
         self._ended: deque[tuple[StageResult, float]] = deque()
         self._begun: dict[str, StageResult] = {}
         self.results: dict[str, StageResult] = {}
@@ -157,7 +152,7 @@ class Run:
     @property
     def _is_ending(self) -> bool:
         """Whether what runs was told to end."""
-        return self._request.fail_fast and any(one.outcome is Outcome.FAILED for one in self.results.values())
+        return self._request.fail_fast and bool(self._failed)
 
     def _look_at_one(self) -> bool:
         """Settle a stage that needs no command, or queue it; say whether there was one to look at."""
@@ -186,9 +181,8 @@ class Run:
             found = self.results.get(upstream)
             if found and found.outcome in (Outcome.FAILED, Outcome.BLOCKED):
                 return not_run(address, upstream, Outcome.BLOCKED)
-        failed = [r.stage for r in self.results.values() if r.outcome is Outcome.FAILED]
-        if failed and not self._request.keep_going:
-            return not_run(address, failed[0], Outcome.CANCELLED)
+        if self._failed and not self._request.keep_going:
+            return not_run(address, self._failed[0], Outcome.CANCELLED)
         return None
 
     def _is_forced(self, address: str) -> bool:
@@ -229,8 +223,7 @@ class Run:
             return True
         self._record.stage_started(address, self._begun[address].reasons)
         began = time.monotonic()
-        later = self._order[self._order.index(address) + 1 :]
-        self._jobs.prepare_ahead(address, later, self._reasons)
+        self._jobs.prepare_ahead(address, self._order, self._reasons)
         job: list[Job] = []
         result = self._guarded(self._begun.pop(address), lambda found: self._jobs.made_ready(found, job))
         if job:
@@ -287,9 +280,11 @@ class Run:
     def _settle(self, result: StageResult) -> None:
         """Take a stage's result, and tell it."""
         self.results[result.stage] = result
+        if result.outcome is Outcome.FAILED:
+            self._failed.append(result.stage)
         forces = result.outcome in (Outcome.RAN, Outcome.RESTORED) or self._is_forced(result.stage)
         if self._request.handling.force_downstream and forces and result.outcome in UNHURT:
-            self._forced.update(one for one in self._order if result.stage in self._project.upstream(one))
+            self._forced.update(self._project.downstream(result.stage))
         self._schedule.settle(result.stage)
         self._record.stage_ended(result)
         if self._is_ending:

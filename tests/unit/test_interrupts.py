@@ -4,7 +4,7 @@ import os
 import select
 import signal
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import pytest
 from tests.support.cases import cases
@@ -112,3 +112,51 @@ def test_other_threads_are_never_interrupted(listening: Interrupts) -> None:
         assert ended.wait(60)
         with pytest.raises(KeyboardInterrupt):
             listening.check()
+
+
+def test_one_cuts_through_what_changes_nothing(listening: Interrupts) -> None:
+    reached = []
+    with listening.postponed():
+        with pytest.raises(KeyboardInterrupt), listening.allowed():
+            signal.raise_signal(signal.SIGINT)
+            pytest.fail("it came too late")
+        reached.append("inside")
+    assert reached == ["inside"]
+
+
+def test_one_that_came_before_is_raised_where_that_begins(listening: Interrupts) -> None:
+    with listening.postponed():
+        signal.raise_signal(signal.SIGINT)
+        with pytest.raises(KeyboardInterrupt), listening.allowed():
+            pytest.fail("it came too late")
+
+
+def test_one_that_was_taken_is_not_raised_any_more(listening: Interrupts) -> None:
+    with listening.postponed():
+        assert not listening.taken()
+        signal.raise_signal(signal.SIGINT)
+        assert listening.taken()
+        assert not listening.taken()
+
+
+@pytest.mark.parametrize("ends", [lambda _: signal.raise_signal(signal.SIGINT), Interrupts.end_all])
+def test_other_threads_look_for_it(listening: Interrupts, ends: Callable[[Interrupts], None]) -> None:
+    raised: list[bool] = []
+
+    def look() -> None:
+        try:
+            listening.check()
+            raised.append(False)
+        except KeyboardInterrupt:
+            raised.append(True)
+
+    with listening.postponed():
+        for act in (None, ends):
+            if act:
+                act(listening)
+            thread = threading.Thread(target=look)
+            thread.start()
+            thread.join()
+        listening.taken()
+    assert raised == [False, True]
+    assert can_be_read(listening)

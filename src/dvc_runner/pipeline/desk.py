@@ -6,7 +6,7 @@ import queue
 import select
 import threading
 from collections.abc import Callable
-from concurrent.futures import Future
+from concurrent.futures import CancelledError, Future
 from typing import Any, TypeVar
 
 from dvc_runner.interrupts import INTERRUPTS
@@ -54,23 +54,22 @@ class Desk:
         future: Future[T] = Future()
         with self._lock:
             self._promised.add(future)
+            if self._is_closed:
+                future.cancel()
         self.post(lambda: _keep(future, act))
-        if self._is_closed or future.cancelled():
-            raise KeyboardInterrupt
         try:
             return future.result()
+        except CancelledError as error:
+            raise KeyboardInterrupt from error
         finally:
             with self._lock:
                 self._promised.discard(future)
 
-    def serve(self) -> bool:
-        """Do what was posted; say whether there was anything."""
-        found = False
+    def serve(self) -> None:
+        """Do what was posted."""
         with contextlib.suppress(queue.Empty):
             while True:
                 self._todo.get_nowait()()
-                found = True
-        return found
 
     def wait(self, seconds: float | None, *, until_interrupted: bool) -> None:
         """Wait until something is posted, the time is over, or an interrupt comes."""

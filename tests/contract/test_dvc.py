@@ -284,7 +284,7 @@ def params(**values: Any) -> Callable[[Project], None]:
 
 
 OLD_CMD = "dvc-runner exec python3 -m one"
-RAW, NEW = "bdd166af", "22af645d"
+RAW, NEW = "3 B, bdd166af", "3 B, 22af645d"
 
 
 @cases(
@@ -620,7 +620,7 @@ FAILING: dict[str, tuple[dict[str, str], dict[str, str], int, list[str]]] = {
         EXIT_CONFIGURATION,
         ["train.nope"],
     ),
-    "no params.yaml": ({"dvc.yaml": GOOD + "    params: [n]\n"}, {}, EXIT_CONFIGURATION, ["params.yaml"]),
+    "no params.yaml": ({"dvc.yaml": GOOD + "    params: [n]\n"}, {}, EXIT_STAGE_FAILED, ["params.yaml"]),
     "an out that is not written": (
         {"dvc.yaml": "stages:\n  one: {cmd: 'true', outs: [nope.csv]}\n"},
         {},

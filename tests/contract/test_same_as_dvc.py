@@ -26,7 +26,7 @@ from dvc_runner.workspace.dvc_project import DvcProject
 
 # pygtrie, which DVC walks its index with.
 pytestmark = pytest.mark.filterwarnings("ignore:_NoneStep:DeprecationWarning")
-EXAMPLES = int(os.environ.get("PIPELINES", "12"))
+EXAMPLES = int(os.environ.get("PIPELINES", "8"))
 drawn = settings(
     max_examples=EXAMPLES,
     deadline=None,

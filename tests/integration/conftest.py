@@ -11,7 +11,8 @@ from tests.support.contained import contain
 from tests.support.engines import Engine
 from tests.support.projects import Project
 from tests.support.registry import Registry, is_installed, serving
-from tests.support.ways import Way
+from tests.support.waiting import until
+from tests.support.ways import Way, with_mark
 
 from dvc_runner.workspace.places import FOLDER
 
@@ -29,16 +30,19 @@ def scratches(root: Path) -> list[Path]:
 def made(containers: Engine) -> Iterator[list[Path]]:
     """The workspaces of a test; in the end nothing may be left of what ran in them."""
     found: list[Path] = []
+    networks = containers.networks()
     yield found
     assert containers.none_left(), containers.ours()
+    assert until(lambda: containers.networks() == networks), containers.networks()
     for root in found:
+        assert until(lambda root=root: not with_mark(str(root)))  # type: ignore[misc]
         assert scratches(root) == []
         assert is_roots(root) or not [path for path in root.rglob("*") if is_roots(path)]
 
 
 @pytest.fixture(autouse=True)
 def nothing_left(made: list[Path], lab: Way) -> Iterator[None]:
-    """No test leaves a container, a scratch folder or a file of root's."""
+    """No test leaves a container, a network, a process, a scratch folder or a file of root's."""
     del made
     yield
     assert scratches(lab.root) == []

@@ -60,6 +60,10 @@ class Engine:
         found = self.api.containers(all=True, filters={"label": LABEL})
         return [container for container in found if self._is_ours(container)]
 
+    def networks(self) -> set[str]:
+        """Give the names of the engine's networks."""
+        return {str(network["Name"]) for network in self.api.networks()}
+
     def none_left(self, seconds: float = 10) -> bool:
         """Wait until there are none of those."""
         return until(lambda: not self.ours(), seconds)

@@ -10,6 +10,8 @@ from dvc_runner.workspace import quantities
 
 MARKS = {
     Outcome.RAN: "✓",
+    Outcome.WOULD_RUN: "▶",
+    Outcome.WOULD_RESTORE: "↺",
     Outcome.RESTORED: "↺",
     Outcome.SKIPPED: "·",
     Outcome.FAILED: "✗",

@@ -14,7 +14,7 @@ from dvc_runner.pipeline.record import Observer, Record
 from dvc_runner.pipeline.request import Request
 from dvc_runner.report import summary, words
 from dvc_runner.report.progress import JsonLines, Progress
-from dvc_runner.workspace import run_lock, up_to_date
+from dvc_runner.workspace import run_lock, stamps, up_to_date
 from dvc_runner.workspace.places import ASIDE, FOLDER
 
 
@@ -26,7 +26,7 @@ def key(request: Request, folder: Path) -> str | None:
     dvc = find_spec("dvc")
     asked = dataclasses.asdict(request.selection)
     # A newer program may find something to do where an older one did not.
-    programs = [up_to_date.stamp(name) for name in (__file__, dvc.origin if dvc and dvc.origin else "")]
+    programs = [stamps.of_one(name) for name in (__file__, dvc.origin if dvc and dvc.origin else "")]
     return up_to_date.key([str(folder), asked, handling.allow_missing, settings.that_dvc_reads(), programs])
 
 

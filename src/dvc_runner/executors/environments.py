@@ -8,6 +8,7 @@ import platform
 import shutil
 import stat
 import sys
+import threading
 from collections.abc import Callable, Container, Iterator
 from pathlib import Path
 
@@ -21,6 +22,7 @@ from dvc_runner.model import Environment, Unused
 KEY_LENGTH = 16
 COMPLETE = "complete"
 TAIL = 12
+_FINDING_UV = threading.Lock()
 
 
 def named(cache: Path, lock: Path) -> str:
@@ -120,6 +122,13 @@ def _make(place: Path, lock: Path, on_line: Callable[[str], None], cancellation:
     (place / COMPLETE).touch()
 
 
+def uv_binary() -> str:
+    """Give the path of uv; threads may ask at once."""
+    # It asks sysconfig, which tells a second thread of half of what it knows while it looks (python/cpython#92452).
+    with _FINDING_UV:
+        return uv.find_uv_bin()
+
+
 def _uv(arguments: list[str], on_line: Callable[[str], None], cancellation: Cancellation) -> None:
     tail: list[str] = []
 
@@ -129,7 +138,7 @@ def _uv(arguments: list[str], on_line: Callable[[str], None], cancellation: Canc
         on_line(line)
 
     flags = ["--no-python-downloads", "--color", "never"]
-    ended = processes.run_until([uv.find_uv_bin(), *arguments, *flags], keep, cancellation)
+    ended = processes.run_until([uv_binary(), *arguments, *flags], keep, cancellation)
     if ended.code:
         lines = "\n  ".join(tail)
         raise BuildError(

@@ -14,7 +14,7 @@ from dvc.stage.serialize import to_single_stage_lockfile
 from dvc.utils.serialize import dumps_yaml
 from dvc.utils.serialize._yaml import parse_yaml_for_update
 
-from dvc_runner.workspace.up_to_date import Stamp, stamp
+from dvc_runner.workspace.stamps import Stamp, of_one
 
 if TYPE_CHECKING:
     from dvc.stage import PipelineStage
@@ -92,18 +92,18 @@ class _LockFile:
             return None
         if if_cheap and began < self._next:
             return self._next - began
-        if stamp(str(self._path)) != self.seen:
+        if of_one(str(self._path)) != self.seen:
             # Another dvc command wrote to it meanwhile.
             self._read()
         replace(self._path, self._blocks.text() if self._blocks else self._text, self._folder)
-        self.seen = stamp(str(self._path))
+        self.seen = of_one(str(self._path))
         self._is_due = False
         ended = time.monotonic()
         self._next = ended + REST * (ended - began)
         return None
 
     def _read(self) -> None:
-        self.seen = stamp(str(self._path))
+        self.seen = of_one(str(self._path))
         self._is_due = False
         self._text = self._path.read_text("utf-8") if self.seen else ""
         self._blocks = _Blocks.of(self._text) or _Blocks.of(_normal(self._text, self._path))

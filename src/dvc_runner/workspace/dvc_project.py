@@ -3,7 +3,7 @@
 import contextlib
 import json
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from types import MethodType
 
@@ -16,7 +16,7 @@ from dvc.stage.cache import RunCacheNotFoundError, RunCacheNotSupported
 from dvc_runner.errors import StageError, WorkspaceBusyError
 from dvc_runner.interrupts import INTERRUPTS
 from dvc_runner.model import Handling, ShellCommands, Stage
-from dvc_runner.workspace import dvc_lock, dvc_remote, dvc_stage, dvc_watch, stamps
+from dvc_runner.workspace import dvc_lock, dvc_remote, dvc_stage, stamps
 from dvc_runner.workspace.aside import aside
 from dvc_runner.workspace.dvc_errors import told
 from dvc_runner.workspace.dvc_ignore import Ignored
@@ -43,7 +43,7 @@ class DvcProject(DvcPlan):
             ConfigurationError: There is none, or its files cannot be read.
         """
         super().__init__(folder)
-        self._stamps: dict[str, dict[str, stamps.Stamp]] = {}
+        self._stamps: dict[str, Mapping[str, stamps.Stamp | None]] = {}
         self._lock_files = dvc_lock.LockFiles(Path(self._repo.tmp_dir))
         self._ignored = Ignored(self._repo)
 
@@ -80,7 +80,7 @@ class DvcProject(DvcPlan):
     def see_project(self, last: Look | None) -> None:
         """Look at what says which stages there are; ``last`` is what it looked like when nothing was to do."""
         with told():
-            dvc_watch.forget_disguised(self._repo, last)
+            self._forget_disguised(last.files if last else {})
             self._watch.see_project()
 
     def look(self, *, done: bool, last: Look | None) -> Look:
@@ -179,7 +179,7 @@ class DvcProject(DvcPlan):
             StageError: One is not, or is gone.
         """
         stage = self._stages[address]
-        self._forget_hashes_of_disguised(address)
+        self._stamps[address] = self._forget_disguised(self._stamps.get(address, {}))
         before = {dep.def_path: dep.hash_info for dep in stage.deps}
         with told():
             stage.save_deps()
@@ -190,13 +190,15 @@ class DvcProject(DvcPlan):
                     remedy="run again; a stage that writes to a dep of its own has to write to an out instead",
                 )
 
-    def _forget_hashes_of_disguised(self, address: str) -> None:
-        """Have DVC read files again that were changed in place and given their old time: it would trust that."""
-        before = self._stamps.get(address, {})
-        now = stamps.of_files(before)
+    def _forget_disguised(self, before: Mapping[str, stamps.Stamp | None]) -> Mapping[str, stamps.Stamp | None]:
+        """Have DVC read files again that were changed and given their old time: it would trust that.
+
+        Gives the stamps that files have now, of those that had one ``before``.
+        """
+        now = {path: stamps.of_one(path) for path in before}
         for path in stamps.disguised(before, now):
             self._repo.state.hashes.delete(path)
-        self._stamps[address] = now
+        return now
 
     def commit(self, address: str, handling: Handling) -> None:
         """Take what a stage of ours wrote into the cache, dvc.lock and the run-cache.

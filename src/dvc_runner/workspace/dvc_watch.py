@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Any
 from dvc.dependency import DatasetDependency, DbDependency
 from dvc.utils.serialize import load_yaml
 
-from dvc_runner.workspace import up_to_date
-from dvc_runner.workspace.up_to_date import SECOND_NS, TICK_S, Look, Stamp, stamp, stamps, telling
+from dvc_runner.workspace.stamps import Stamp, below, of_one
+from dvc_runner.workspace.up_to_date import SECOND_NS, TICK_S, Look, telling
 
 if TYPE_CHECKING:
     from dvc.output import Output
@@ -41,7 +41,7 @@ class Watch:
     def see_project(self) -> None:
         """Look at what says which stages there are, as soon as DVC has read it."""
         self._folders = dict(self._walked())
-        self._project = {path: stamp(path) for path in self._telling(self._folders)}
+        self._project = {path: of_one(path) for path in self._telling(self._folders)}
         times = [one[-1] for one in self._project.values() if one]
         self._is_unsure = self._is_unsure or any(one >= self._began * SECOND_NS for one in times)
 
@@ -52,7 +52,7 @@ class Watch:
             if isinstance(entry, DatasetDependency | DbDependency) or entry.protocol != "local":
                 self._is_unsure = True
                 continue
-            found |= stamps(entry.fs_path)
+            found |= below(entry.fs_path)
         return found
 
     def proved(self, stage: "DvcStage", found: Mapping[str, Stamp | None]) -> None:
@@ -61,7 +61,7 @@ class Watch:
         for path, one in found.items():
             self._is_unsure = self._is_unsure or self._proved.setdefault(path, one) != one
         for out in stage.outs:
-            self._proved |= {path: stamp(path) for path in self._cached(out)}
+            self._proved |= {path: of_one(path) for path in self._cached(out)}
 
     def is_proved(self, address: str) -> bool:
         """Say whether DVC found a stage up to date."""
@@ -79,7 +79,7 @@ class Watch:
         if locks:
             # Stages ran: there are new folders, and entries in .gitignore.
             folders = dict(self._walked())
-            project = {path: stamp(path) for path in self._telling(folders)}
+            project = {path: of_one(path) for path in self._telling(folders)}
         ours = {path for path in project if path in locks or posixpath.basename(path) == ".gitignore"}
         before = {path: one for path, one in self._project.items() if path not in ours}
         after = {path: one for path, one in project.items() if path not in ours}
@@ -97,11 +97,11 @@ class Watch:
         repo = self._repo
         outs = {out.fs_path for out in repo.index.outs if out.protocol == "local"}
         for folder, folders, _ in repo.dvcignore.walk(repo.fs, repo.root_dir, followlinks=False):
-            one = stamp(folder)
+            one = of_one(folder)
             if one:
                 yield folder, (one, telling(folder))
-            below = [(name, os.path.join(folder, name)) for name in folders]  # noqa: PTH118 - DVC's paths are texts
-            folders[:] = [name for name, path in below if path not in outs and not repo.scm.is_ignored(f"{path}/")]
+            paths = [(name, os.path.join(folder, name)) for name in folders]  # noqa: PTH118 - DVC's paths are texts
+            folders[:] = [name for name, path in paths if path not in outs and not repo.scm.is_ignored(f"{path}/")]
 
     def _telling(self, folders: Folders) -> set[str]:
         """Give the files that say which stages there are, and how DVC handles them; some may not exist."""
@@ -141,9 +141,3 @@ class Watch:
         if obj is not None:
             ids += [str(one.value) for _, _, one in obj]
         return [out.cache.oid_to_path(one) for one in ids]
-
-
-def forget_disguised(repo: "Repo", look: Look | None) -> None:
-    """Have DVC read files again that were changed and given their old time: it would trust that."""
-    for path in up_to_date.disguised(look) if look else ():
-        repo.state.hashes.delete(path)

@@ -8,24 +8,32 @@ from pathlib import Path
 Stamp = tuple[int, int, int, int]
 
 
-def of_files(paths: Iterable[str]) -> dict[str, Stamp]:
-    """Give the stamp of each file among ``paths`` and in folders among them, links left out."""
-    found: dict[str, Stamp] = {}
-    for path in paths:
-        _add(found, path)
-        for folder, _, names in os.walk(path):
-            for name in names:
-                _add(found, os.path.join(folder, name))  # noqa: PTH118 - DVC knows files by such texts
+def of_one(path: str) -> Stamp | None:
+    """Give the stamp of what is at ``path``, links followed; None if nothing is."""
+    try:
+        found = os.stat(path)  # noqa: PTH116 - ten thousand times over, pathlib takes as long again
+    except OSError:
+        return None
+    return found.st_ino, found.st_size, found.st_mtime_ns, found.st_ctime_ns
+
+
+def below(path: str) -> dict[str, Stamp | None]:
+    """Give the stamp of a file, or of a folder and all that is in it."""
+    found = {path: of_one(path)}
+    for folder, folders, names in os.walk(path):
+        for name in (*folders, *names):
+            one = os.path.join(folder, name)  # noqa: PTH118 - DVC knows files by such texts
+            found[one] = of_one(one)
     return found
 
 
-def disguised(before: Mapping[str, Stamp], now: Mapping[str, Stamp]) -> list[str]:
+def of_files(paths: Iterable[str]) -> dict[str, Stamp | None]:
+    """Give the stamp of each file among ``paths`` and in folders among them, links left out."""
+    found = (one for path in paths for one in below(path).items())
+    return {path: stamp for path, stamp in found if Path(path).is_file() and not Path(path).is_symlink()}
+
+
+def disguised(before: Mapping[str, Stamp | None], now: Mapping[str, Stamp | None]) -> list[str]:
     """Give the files of which only that last time differs: they may hold something else all the same."""
-    both = before.keys() & now.keys()
-    return [path for path in both if before[path] != now[path] and before[path][:-1] == now[path][:-1]]
-
-
-def _add(found: dict[str, Stamp], path: str) -> None:
-    if Path(path).is_file() and not Path(path).is_symlink():
-        state = Path(path).stat()
-        found[path] = (state.st_ino, state.st_size, state.st_mtime_ns, state.st_ctime_ns)
+    both = ((path, before[path], now[path]) for path in before.keys() & now.keys())
+    return [path for path, old, new in both if old and new and old != new and old[:-1] == new[:-1]]

@@ -12,9 +12,8 @@ from hashlib import sha256
 from pathlib import Path
 
 from dvc_runner.workspace.places import FOLDER
+from dvc_runner.workspace.stamps import Stamp, of_one
 
-# Inode, size, time of the last change of content, and of any change: the last cannot be set by anybody.
-Stamp = tuple[int, int, int, int]
 KEPT = 20
 # A file that is changed twice within a tick of the kernel's clock may look the same after it.
 TICK_S = 0.02
@@ -41,32 +40,13 @@ def project_of(folder: Path) -> Path | None:
     return next((one for one in (folder, *folder.parents) if (one / ".dvc").is_dir()), None)
 
 
-def stamp(path: str) -> Stamp | None:
-    """Look at what is at ``path``, links followed; None if nothing is."""
-    try:
-        found = os.stat(path)  # noqa: PTH116 - ten thousand times over, pathlib takes as long again
-    except OSError:
-        return None
-    return found.st_ino, found.st_size, found.st_mtime_ns, found.st_ctime_ns
-
-
-def stamps(path: str) -> dict[str, Stamp | None]:
-    """Look at a file, or at a folder and all that is in it."""
-    found = {path: stamp(path)}
-    for folder, folders, names in os.walk(path):
-        for name in (*folders, *names):
-            below = os.path.join(folder, name)  # noqa: PTH118
-            found[below] = stamp(below)
-    return found
-
-
 def telling(folder: str) -> tuple[str, ...]:
     """Give the names in a folder that say what DVC finds there: its own files, and folders."""
     with os.scandir(folder) as entries:
         return tuple(sorted(e.name for e in entries if _is_dvcs(e.name) or e.is_dir(follow_symlinks=False)))
 
 
-def read(root: Path, request: object) -> Look | None:
+def read(root: Path, request: str) -> Look | None:
     """Read what was kept for a request; None if nothing was."""
     try:
         found = json.loads(_place(root, request).read_text("utf-8"))
@@ -84,18 +64,12 @@ def is_proof(look: Look) -> bool:
     """Say whether nothing is to do, since everything still looks as it did then."""
     return (
         look.whole
-        and all(stamp(path) == one for path, one in look.files.items())
+        and all(of_one(path) == one for path, one in look.files.items())
         and all(_has(path, one, names) for path, (one, names) in look.folders.items())
     )
 
 
-def disguised(look: Look) -> list[str]:
-    """Give the files of which only the last time differs: they may hold something else all the same."""
-    now = ((path, one, stamp(path)) for path, one in look.files.items())
-    return [path for path, one, new in now if one and new and one != new and one[:-1] == new[:-1]]
-
-
-def keep(root: Path, request: object, look: Look) -> None:
+def keep(root: Path, request: str, look: Look) -> None:
     """Keep a look for the next run."""
     times = [one[-1] for one in look.files.values() if one]
     if look.whole:
@@ -118,13 +92,13 @@ def key(words: Iterable[object]) -> str:
     return sha256(json.dumps(list(words), default=str).encode()).hexdigest()[:24]
 
 
-def _place(root: Path, request: object) -> Path:
+def _place(root: Path, request: str) -> Path:
     return root / FOLDER / "up-to-date" / f"{request}.json"
 
 
 def _has(folder: str, one: Stamp, names: tuple[str, ...]) -> bool:
     try:
-        return stamp(folder) == one or telling(folder) == names
+        return of_one(folder) == one or telling(folder) == names
     except OSError:
         return False
 

@@ -4,15 +4,15 @@ import contextlib
 import dataclasses
 import os
 import signal
-import time
 from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
 
-from dvc_runner.cli import parents, quick
+from dvc_runner.cli import parents
 from dvc_runner.cli import settings as settings_file
-from dvc_runner.cli.printing import err, live, machine_readable, out
+from dvc_runner.cli.printing import err, live, out
 from dvc_runner.cli.settings import Settings
+from dvc_runner.cli.telling import Telling
 from dvc_runner.errors import EXIT_INTERRUPTED, DvcRunnerError, UsageError
 from dvc_runner.executors import processes
 from dvc_runner.executors.base import Executor
@@ -20,52 +20,41 @@ from dvc_runner.executors.table import choose
 from dvc_runner.model import Selection
 from dvc_runner.pipeline.check import check
 from dvc_runner.pipeline.preparations import Preparations
-from dvc_runner.pipeline.record import Observer, Record
 from dvc_runner.pipeline.request import Request
 from dvc_runner.pipeline.run import Run
 from dvc_runner.pipeline.stage_run import Surroundings, run_stage
-from dvc_runner.report import summary, words
 from dvc_runner.report.preparing import Preparing
-from dvc_runner.report.progress import JsonLines, Progress
 from dvc_runner.workspace import lifeline, up_to_date
 from dvc_runner.workspace.aside import recover
 from dvc_runner.workspace.dvc_project import DvcProject
 from dvc_runner.workspace.places import ASIDE, FOLDER
 
 
-def run(request: Request, executor_name: str | None, *, as_json: bool) -> int:
-    """Bring the targets up to date, the run lock being held; give the exit code."""
-    began = time.monotonic()
-    write = err if as_json else out
-    observer: Observer = JsonLines(machine_readable(), err) if as_json else Progress(out)
+def run(request: Request, executor_name: str | None, telling: Telling, name: str | None) -> int:
+    """Bring the targets up to date, the run lock being held; give the exit code.
+
+    What it all looks like at the end is kept under ``name``, if one is given: the next run may have nothing to do.
+    """
     with opened() as (project, settings):
-        executor = _executor(project.root, settings, executor_name, write)
-        record = Record(project.root, [observer])
-        record.run_started(targets=request.selection.targets, jobs=request.room.jobs, executor=executor.name)
-        watch = Preparing(write, live())
+        executor = _executor(project.root, settings, executor_name, telling.write)
+        record = telling.started(project.root, executor.name)
+        watch = Preparing(telling.write, live())
         preparations = Preparations(executor, project.root, record.folder, settings.values, watch)
-        name = quick.key(request, Path.cwd().resolve())
         last = up_to_date.read(project.root, name) if name else None
-        work = Run(project, surroundings(project, settings, executor), request, record, preparations, last)
+        around = surroundings(project, settings, executor)
+        work = Run(project, around, request, record, preparations, last)
         try:
             with executor.opened(), processes.nursery(), preparations.opened():
                 work.go()
         except DvcRunnerError as error:
-            record.run_ended(outcome="failed", exit_code=error.exit_code, seconds=time.monotonic() - began)
+            telling.broken_off("failed", error.exit_code)
             raise
         except KeyboardInterrupt:
-            record.run_ended(outcome="cancelled", exit_code=EXIT_INTERRUPTED, seconds=time.monotonic() - began)
+            telling.broken_off("cancelled", EXIT_INTERRUPTED)
             raise
         if name and work.look:
             up_to_date.keep(project.root, name, work.look)
-        seconds = time.monotonic() - began
-        record.run_ended(outcome=work.outcome, exit_code=work.exit_code, seconds=seconds)
-        results = tuple(work.results.values())
-        for line in [*summary.table(results), *summary.failures(project.root, results)]:
-            write(line)
-    write(f"{work.outcome} in {words.duration(seconds)}; record: {FOLDER.as_posix()}/runs/{record.run}")
-    if work.outcome == "failed":
-        write("once that is mended, the same command goes on from there")
+        telling.ended(work.outcome, work.exit_code, tuple(work.results.values()))
     return work.exit_code
 
 

@@ -35,13 +35,16 @@ def _dispatch(parsed: argparse.Namespace) -> int:
     settings.prepare_for_dvc()
     if parsed.command == "run" and not parsed.dry:
         return quick.run(parsed)
-    # DVC takes most of a second to import, and --help does not need it.
-    from dvc_runner.cli import commands, doctor, gc, plan, show  # noqa: PLC0415
+    # DVC takes most of a second to import, and --help does not need it; exec is started once per stage.
+    from dvc_runner.cli import commands  # noqa: PLC0415
+
+    if parsed.command == "exec":
+        return commands.execute(parsed.argv, parsed.executor)
+    from dvc_runner.cli import doctor, gc, plan, show  # noqa: PLC0415
 
     done: dict[str, Callable[[], int]] = {
         "run": lambda: plan.plan(options.request(parsed), as_json=parsed.json, as_run=True),
         "plan": lambda: plan.plan(options.request(parsed), as_json=parsed.json, as_run=False),
-        "exec": lambda: commands.execute(parsed.argv, parsed.executor),
         "build": lambda: commands.build(tuple(parsed.targets), parsed.executor),
         "show": lambda: show.show(parsed.stage, parsed.executor, as_json=parsed.json),
         "doctor": lambda: doctor.doctor(parsed.executor, as_json=parsed.json),
@@ -82,6 +85,7 @@ def _parser() -> argparse.ArgumentParser:
     plan = _command(commands, "plan", "say what a run would do with each stage, and why", "dvc-runner plan train")
     options.add_selection(plan)
     plan.add_argument("--json", action="store_true", help="one JSON object on stdout")
+    plan.set_defaults(jobs=None, keep_going=False, fail_fast=False, no_commit=False)
     build = _command(commands, "build", "make the stages' images", "dvc-runner build train")
     build.add_argument("targets", nargs="*", metavar="TARGET", help="stages; all, if none is named")
     show = _command(commands, "show", "print the docker run command that a stage amounts to", "dvc-runner show train")

@@ -67,7 +67,7 @@ def request(parsed: argparse.Namespace) -> Request:
     Raises:
         UsageError: They contradict each other.
     """
-    if getattr(parsed, "fail_fast", False) and parsed.keep_going:
+    if parsed.fail_fast and parsed.keep_going:
         raise UsageError("--fail-fast and --keep-going contradict each other", remedy="leave one of them out")
     return Request(
         selection=Selection(
@@ -85,11 +85,11 @@ def request(parsed: argparse.Namespace) -> Request:
             pull=parsed.pull,
             allow_missing=parsed.allow_missing,
             run_cache=not parsed.no_run_cache,
-            commit=not getattr(parsed, "no_commit", False),
+            commit=not parsed.no_commit,
         ),
-        room=_room(getattr(parsed, "jobs", None)),
-        keep_going=getattr(parsed, "keep_going", False),
-        fail_fast=getattr(parsed, "fail_fast", False),
+        room=_room(parsed.jobs),
+        keep_going=parsed.keep_going,
+        fail_fast=parsed.fail_fast,
     )
 
 

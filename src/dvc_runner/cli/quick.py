@@ -3,22 +3,19 @@
 import argparse
 import contextlib
 import dataclasses
-import time
 from importlib.util import find_spec
 from pathlib import Path
 
 from dvc_runner.cli import options, settings
-from dvc_runner.cli.printing import err, machine_readable, out
+from dvc_runner.cli.printing import err
+from dvc_runner.cli.telling import Telling
 from dvc_runner.model import Outcome, StageResult
-from dvc_runner.pipeline.record import Observer, Record
 from dvc_runner.pipeline.request import Request
-from dvc_runner.report import summary, words
-from dvc_runner.report.progress import JsonLines, Progress
 from dvc_runner.workspace import run_lock, stamps, up_to_date
 from dvc_runner.workspace.places import ASIDE, FOLDER
 
 
-def key(request: Request, folder: Path) -> str | None:
+def _key(request: Request, folder: Path) -> str | None:
     """Give what a request is known by; None if it is one that may have to do with more than files."""
     handling = request.handling
     if handling.force or handling.pull:
@@ -35,17 +32,19 @@ def run(parsed: argparse.Namespace) -> int:
     request = options.request(parsed)
     folder = Path.cwd().resolve()
     root = up_to_date.project_of(folder)
+    telling = Telling(request, as_json=parsed.json)
+    name = _key(request, folder)
     with contextlib.ExitStack() as stack:
         if root:
             container = settings.read(root).container
             stack.enter_context(run_lock.held(root / FOLDER, container, wait_s=parsed.wait, on_wait=err))
-            look = _proof(root, key(request, folder))
+            look = _proof(root, name)
             if look:
-                return _told(root, look, request, as_json=parsed.json)
+                return _told(root, look, telling)
         # DVC takes most of a second to import; where there is no project, it says so.
         from dvc_runner.cli import commands  # noqa: PLC0415
 
-        return commands.run(request, parsed.executor, as_json=parsed.json)
+        return commands.run(request, parsed.executor, telling, name)
 
 
 def _proof(root: Path, name: str | None) -> up_to_date.Look | None:
@@ -54,19 +53,11 @@ def _proof(root: Path, name: str | None) -> up_to_date.Look | None:
     return look if look and up_to_date.is_proof(look) and not any((root / ASIDE).glob("*")) else None
 
 
-def _told(root: Path, look: up_to_date.Look, request: Request, *, as_json: bool) -> int:
+def _told(root: Path, look: up_to_date.Look, telling: Telling) -> int:
     """Tell a run with nothing to do, and give its exit code."""
-    began = time.monotonic()
-    write = err if as_json else out
-    observer: Observer = JsonLines(machine_readable(), err) if as_json else Progress(out)
-    record = Record(root, [observer])
-    record.run_started(targets=request.selection.targets, jobs=request.room.jobs, executor=None)
+    record = telling.started(root, executor=None)
     results = [StageResult(stage=stage, outcome=Outcome.SKIPPED) for stage in look.stages]
     for result in results:
         record.stage_ended(result)
-    seconds = time.monotonic() - began
-    record.run_ended(outcome="done", exit_code=0, seconds=seconds)
-    for line in summary.table(results):
-        write(line)
-    write(f"done in {words.duration(seconds)}; record: {FOLDER.as_posix()}/runs/{record.run}")
+    telling.ended("done", 0, results)
     return 0

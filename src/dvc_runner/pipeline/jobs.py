@@ -1,7 +1,8 @@
 """What a thread of a run does for a stage, and what that comes to."""
 
 from collections.abc import Callable, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, field, replace
+from functools import partial
 
 from dvc_runner.errors import DvcRunnerError
 from dvc_runner.interrupts import INTERRUPTS
@@ -19,26 +20,17 @@ from dvc_runner.workspace.dvc_project import DvcProject
 Job = Callable[[StageResult], StageResult]
 
 
+@dataclass(kw_only=True, slots=True)
 class Jobs:
     """Makes jobs; they ask the main thread, at its desk, for what only it may do."""
 
-    def __init__(
-        self,
-        project: DvcProject,
-        around: Surroundings,
-        handling: Handling,
-        record: Record,
-        preparations: Preparations,
-        desk: Desk,
-    ) -> None:
-        """Make none yet."""
-        self._project = project
-        self._around = around
-        self._handling = handling
-        self._record = record
-        self._preparations = preparations
-        self._desk = desk
-        self._is_ahead = False
+    project: DvcProject
+    around: Surroundings
+    handling: Handling
+    record: Record
+    preparations: Preparations
+    desk: Desk
+    _is_ahead: bool = field(default=False, init=False)
 
     def prepare_ahead(self, address: str, order: Sequence[str], reasons: Callable[[str], tuple[Reason, ...]]) -> None:
         """As soon as the first stage runs, have what it and those after it run in made."""
@@ -46,7 +38,7 @@ class Jobs:
             return
         self._is_ahead = True
         later = order[order.index(address) + 1 :]
-        if not any(self._project.kind(one) is Kind.OURS for one in (address, *later)):
+        if not any(self.project.kind(one) is Kind.OURS for one in (address, *later)):
             return
 
         def is_changed(one: str) -> bool:
@@ -55,32 +47,28 @@ class Jobs:
             except DvcRunnerError:
                 return False  # told when its turn comes
 
-        runs = likely(address, later, upstream=self._project.upstream, changed=is_changed)
-        ours = [one for one in (address, *runs) if self._project.kind(one) is Kind.OURS]
-        self._preparations.begin(self._project.stage(one) for one in ours)
+        runs = likely(address, later, upstream=self.project.upstream, changed=is_changed)
+        ours = [one for one in (address, *runs) if self.project.kind(one) is Kind.OURS]
+        self.preparations.begin(self.project.stage(one) for one in ours)
 
-    def made_ready(self, result: StageResult, job: list[Job]) -> StageResult:
-        """Get a stage's inputs ready, in the main thread; put what a thread has to do for it into ``job``."""
-        address = result.stage
-        if self._project.kind(address) is Kind.OURS:
+    def made_ready(self, address: str) -> Job:
+        """Get a stage's inputs ready, in the main thread; give what a thread has to do for it."""
+        if self.project.kind(address) is Kind.OURS:
             with INTERRUPTS.allowed():
-                stage = self._project.hash_deps(address)
-            job.append(lambda result: self._execute(stage, result))
-        else:
-            commands = self._project.shell(address, self._handling)
-            stage = self._project.stage(address)
-            job.append(lambda result: self._in_shell(stage, commands, result))
-        return replace(result, log=self._record.log_of(address))
+                stage = self.project.hash_deps(address)
+            return partial(self._execute, stage)
+        commands = self.project.shell(address, self.handling)
+        return partial(self._in_shell, self.project.stage(address), commands)
 
     def _execute(self, stage: Stage, result: StageResult) -> StageResult:
         """Run a stage of ours."""
-        with self._record.writing_log(stage.address) as log:
+        with self.record.writing_log(stage.address) as log:
             performed = run_stage(
                 stage,
-                self._around,
+                self.around,
                 log.line,
-                self._preparations.take,
-                confirm=lambda: self._desk.call(lambda: self._project.confirm_deps(stage.address)),
+                self.preparations.take,
+                confirm=lambda: self.desk.call(lambda: self.project.confirm_deps(stage.address)),
             )
         result = replace(
             result,
@@ -92,8 +80,8 @@ class Jobs:
 
     def _in_shell(self, stage: Stage, commands: ShellCommands, result: StageResult) -> StageResult:
         """Run a stage of DVC's own kind."""
-        settings = self._around.settings
-        with self._record.writing_log(stage.address) as log:
+        settings = self.around.settings
+        with self.record.writing_log(stage.address) as log:
             masked = Mask(secrets.values(settings, ()), log.line, joined=secrets.joined(settings))
             usage, error = run_commands(stage, commands, masked)
             masked.flush()

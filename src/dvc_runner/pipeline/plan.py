@@ -19,9 +19,9 @@ class Plan:
         self._selection = request.selection
         self._forced: set[str] = set()
         self._stages: dict[str, PlannedStage] = {}
-        # What stages that are restored bring, by path and hash, and what stages that run write.
+        # What stages that are restored bring, by path and hash; and that with what stages that run write.
         self._brought: dict[str, dict[str, str]] = {}
-        self._written: set[str] = set()
+        self._there: set[str] = set()
 
     def make(self) -> tuple[PlannedStage, ...]:
         """Decide about every stage, in the order of the run.
@@ -33,7 +33,8 @@ class Plan:
             found = self._decided(address)
             self._stages[address] = found
             if found.decision is Decision.RUN:
-                self._written.update(self._project.outs(address))
+                self._there.update(self._project.outs(address))
+            self._there.update(self._brought.get(address, ()))
         return tuple(self._stages.values())
 
     def _decided(self, address: str) -> PlannedStage:
@@ -54,9 +55,8 @@ class Plan:
         unclear = [] if forced else self._unclear(address, before, brought)
         if not reasons and not unclear:
             return _planned(address, Decision.SKIP)
-        there = {*brought, *self._written}
         is_made = self._project.kind(address) is not Kind.DVC
-        if is_made and not self._handling.pull and self._project.lacks_deps(address, there):
+        if is_made and not self._handling.pull and self._project.lacks_deps(address, self._there):
             return _planned(address, Decision.BLOCKED, *reasons)
         if unclear:
             return _planned(address, Decision.RUN, *reasons, *(_upstream(one, "runs") for one in unclear))

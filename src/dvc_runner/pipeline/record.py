@@ -51,14 +51,14 @@ class Record:
 
     def stage_started(self, stage: str, reasons: tuple[Reason, ...]) -> None:
         """Note that a stage's command is about to run."""
-        self._emit("stage_start", {"stage": stage, "reasons": _plain(reasons)})
+        self._emit("stage_start", {"stage": stage, "reasons": plain(reasons)})
 
     def stage_ended(self, result: StageResult) -> None:
         """Note what became of a stage."""
         values: dict[str, object] = {
             "stage": result.stage,
             "outcome": str(result.outcome),
-            "reasons": _plain(result.reasons),
+            "reasons": plain(result.reasons),
             "seconds": round(result.seconds, 3),
             "image": result.image,
             "log": result.log,
@@ -131,5 +131,6 @@ def last_seconds(root: Path) -> dict[str, float]:
     return found
 
 
-def _plain(reasons: tuple[Reason, ...]) -> list[dict[str, str | None]]:
+def plain(reasons: tuple[Reason, ...]) -> list[dict[str, str | None]]:
+    """Give reasons as JSON has them."""
     return [{"kind": str(reason.kind), "name": reason.name, "old": reason.old, "new": reason.new} for reason in reasons]

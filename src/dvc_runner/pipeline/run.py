@@ -43,7 +43,8 @@ class Run:
     ) -> None:
         """Set up a run; nothing is read or run yet.
 
-        ``last`` is what the project looked like when the same request last ended.
+        ``last`` is what the project looked like when the same request last ended; if it is given, ``look`` is what
+        it looks like at the end of this run.
         """
         self._project = project
         self._around = around
@@ -55,7 +56,14 @@ class Run:
         self._order: tuple[str, ...] = ()
         self._schedule = Schedule((), {}, request.room)
         self._desk = Desk()
-        self._jobs = Jobs(project, around, request.handling, record, preparations, self._desk)
+        self._jobs = Jobs(
+            project=project,
+            around=around,
+            handling=request.handling,
+            record=record,
+            preparations=preparations,
+            desk=self._desk,
+        )
         self._forced: set[str] = set()
         self._failed: list[str] = []
         self._ended: deque[tuple[StageResult, float]] = deque()
@@ -72,7 +80,7 @@ class Run:
             ConfigurationError: dvc.yaml cannot be read, or a stage in it makes no sense; nothing has run.
         """
         request = self._request
-        with self._project.session():
+        with self._project.session(is_watched=self._last is not None):
             if request.handling.pull and request.handling.run_cache:
                 self._project.pull_run_cache()
             self._order = self._project.plan(request.selection)
@@ -224,11 +232,15 @@ class Run:
         self._record.stage_started(address, self._begun[address].reasons)
         began = time.monotonic()
         self._jobs.prepare_ahead(address, self._order, self._reasons)
-        job: list[Job] = []
-        result = self._guarded(self._begun.pop(address), lambda found: self._jobs.made_ready(found, job))
-        if job:
-            threads.submit(self._at_work, result, job[0], began)
-        else:
+
+        def begin(result: StageResult) -> StageResult:
+            job = self._jobs.made_ready(address)
+            result = replace(result, log=self._record.log_of(address))
+            threads.submit(self._at_work, result, job, began)
+            return result
+
+        result = self._guarded(self._begun.pop(address), begin)
+        if result.outcome is not Outcome.RAN:
             self._schedule.leave(address)
             self._settle(replace(result, seconds=time.monotonic() - began))
         return True

@@ -3,16 +3,16 @@
 from collections.abc import Sequence
 from typing import Any
 
-from dvc_runner.model import Decision, PlannedStage, Reason
+from dvc_runner.model import Decision, PlannedStage
+from dvc_runner.pipeline.record import plain
 from dvc_runner.report import words
 
 MARKS = {Decision.RUN: "▶", Decision.RESTORE: "↺", Decision.SKIP: "·", Decision.BLOCKED: "✗"}
-MANY = 40
 
 
 def lines(stages: Sequence[PlannedStage]) -> list[str]:
     """Give a line per stage, one more for each further reason, and what it comes to."""
-    shown = [one for one in stages if one.decision is not Decision.SKIP or len(stages) <= MANY]
+    shown = [one for one in stages if one.decision is not Decision.SKIP or len(stages) <= words.MANY]
     width = max((len(one.stage) for one in shown), default=0)
     found: list[str] = []
     for one in shown:
@@ -44,14 +44,9 @@ def as_json(stages: Sequence[PlannedStage]) -> dict[str, Any]:
             {
                 "stage": one.stage,
                 "decision": str(one.decision),
-                "reasons": [plain(reason) for reason in one.reasons],
+                "reasons": plain(one.reasons),
                 "seconds": one.seconds,
             }
             for one in stages
         ]
     }
-
-
-def plain(reason: Reason) -> dict[str, str | None]:
-    """Give a reason as JSON has it."""
-    return {"kind": str(reason.kind), "name": reason.name, "old": reason.old, "new": reason.new}

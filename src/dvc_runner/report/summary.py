@@ -19,14 +19,13 @@ MARKS = {
     Outcome.CANCELLED: "-",
 }
 LOG_TAIL = 10
-MANY = 40
 TAIL_BYTES = 2**17
 
 
 def table(results: Sequence[StageResult]) -> list[str]:
     """Give one line per stage: mark, name, outcome, time, what it took, reason; many that were skipped are one line."""
     skipped = [result for result in results if result.outcome is Outcome.SKIPPED]
-    if len(skipped) > MANY:
+    if len(skipped) > words.MANY:
         others = [result for result in results if result.outcome is not Outcome.SKIPPED]
         return [*table(others), f"  {MARKS[Outcome.SKIPPED]} {len(skipped)} stages  skipped  nothing changed"]
     rows = [

@@ -5,6 +5,8 @@ from collections.abc import Sequence
 MINUTE = 60
 THOUSAND = 1000
 LONGEST = 60
+# Of more stages than this, those with nothing to say are not listed.
+MANY = 40
 OUT_STATES = {
     "deleted": "is missing",
     "modified": "was changed",

@@ -37,7 +37,8 @@ class DvcPlan:
         self._upstream: dict[str, tuple[str, ...]] = {}
         self._ranks: dict[str, int] = {}
         self._entries: dict[str, Mapping[str, Any]] = {}
-        self._watch = Watch(self._repo)
+        self._watch: Watch | None = None
+        self._downstream: dict[str, list[str]] = {}
 
     def close(self) -> None:
         """Let go of DVC's databases."""
@@ -65,6 +66,10 @@ class DvcPlan:
             str(stage.addressing): tuple(str(other.addressing) for other in graph.successors(stage)) if graph else ()
             for stage in order
         }
+        self._downstream = {address: [] for address in self._stages}
+        for address, upstream in self._upstream.items():
+            for one in upstream:
+                self._downstream.setdefault(one, []).append(address)
         return tuple(self._stages)
 
     def _chosen(self, selection: Selection) -> list[DvcStage]:
@@ -81,7 +86,7 @@ class DvcPlan:
 
     def downstream(self, address: str) -> list[str]:
         """Give the addresses of the planned stages that read a stage's outs."""
-        return [one for one in self._stages if address in self._upstream[one]]
+        return self._downstream[address]
 
     def kind(self, address: str) -> Kind:
         """Say who runs a stage."""
@@ -154,7 +159,7 @@ class DvcPlan:
         upstream = self._planned(self._upstream.get(address, ())) if allow_missing else None
         stage = self._stages[address]
         with told():
-            seen = self._watch.seen(stage)
+            seen = self._watch.seen(stage) if self._watch and not brought else {}
             found = dvc_stage.reasons(
                 stage,
                 forced=forced,
@@ -162,7 +167,7 @@ class DvcPlan:
                 missing_is_fine_but=upstream,
                 brought=brought or {},
             )
-            if not found and not brought:
+            if self._watch and not found and not brought:
                 self._watch.proved(stage, seen)
         return found
 
@@ -177,22 +182,14 @@ class DvcPlan:
 
     def overlapping(self, address: str, paths: Iterable[str]) -> set[str]:
         """Give those paths that hold a dep of a stage, or lie in one, without being one."""
-        deps = [Path(dep.fs_path) for dep in self._stages[address].deps]
-        return {
-            path
-            for path in paths
-            if any(Path(path) != d and (Path(path).is_relative_to(d) or d.is_relative_to(path)) for d in deps)
-        }
+        deps = [dep.fs_path for dep in self._stages[address].deps]
+        return {path for path in paths if any(path != dep and _overlap(path, dep) for dep in deps)}
 
     def lacks_deps(self, address: str, there: Collection[str]) -> bool:
         """Say whether a stage has a dep that is missing, and does not overlap what is going to be there."""
         with told():
             missing = [dep.fs_path for dep in dvc_stage.absent(self._stages[address])]
-        return any(path not in there and not self._overlaps(path, there) for path in missing)
-
-    @staticmethod
-    def _overlaps(path: str, others: Iterable[str]) -> bool:
-        return any(Path(path).is_relative_to(other) or Path(other).is_relative_to(path) for other in others)
+        return any(path not in there and not any(_overlap(path, one) for one in there) for path in missing)
 
     def restorable(self, address: str, brought: Mapping[str, str], *, run_cache: bool) -> dict[str, str] | None:
         """Give the outs, by path and hash, that the run-cache has for a changed stage; None if it has not."""
@@ -210,3 +207,7 @@ class DvcPlan:
             return commit, str(scm.active_branch()), dirty
         except Exception:  # noqa: BLE001 - no branch is checked out: each of DVC's git backends has its error
             return commit, None, dirty
+
+
+def _overlap(one: str, other: str) -> bool:
+    return Path(one).is_relative_to(other) or Path(other).is_relative_to(one)

@@ -48,8 +48,10 @@ class DvcProject(DvcPlan):
         self._ignored = Ignored(self._repo)
 
     @contextlib.contextmanager
-    def session(self) -> Iterator[None]:
+    def session(self, *, is_watched: bool = False) -> Iterator[None]:
         """Hold DVC's lock; ``.gitignore`` entries made inside stay whatever happens, and dvc.lock is written.
+
+        One that is watched can give a ``look`` at its end.
 
         Raises:
             WorkspaceBusyError: Another dvc command holds it for long.
@@ -57,9 +59,7 @@ class DvcProject(DvcPlan):
         with told(), contextlib.ExitStack() as stack:
             self._patiently(lambda: stack.enter_context(lock_repo(self._repo)))
             self._repo.scm_context.quiet = True
-            self._watch = Watch(self._repo)
-            self._lock_files = dvc_lock.LockFiles(Path(self._repo.tmp_dir))
-            self._ignored = Ignored(self._repo)
+            self._watch = Watch(self._repo) if is_watched else None
             try:
                 yield
             finally:
@@ -81,10 +81,16 @@ class DvcProject(DvcPlan):
         """Look at what says which stages there are; ``last`` is what it looked like when nothing was to do."""
         with told():
             self._forget_disguised(last.files if last else {})
-            self._watch.see_project()
+            if self._watch:
+                self._watch.see_project()
 
-    def look(self, *, done: bool, last: Look | None) -> Look:
-        """Give what everything looks like, with whether nothing is to do now, as it may be if all is ``done``."""
+    def look(self, *, done: bool, last: Look | None) -> Look | None:
+        """Give what everything looks like, with whether nothing is to do now, as it may be if all is ``done``.
+
+        None if the session is not watched.
+        """
+        if not self._watch:
+            return None
         with told():
             self._lock_files.flush()
             for address in self._stages if done else ():
@@ -131,8 +137,7 @@ class DvcProject(DvcPlan):
             except RunCacheNotFoundError:
                 put_back()
                 return False
-        with told():
-            self._record(address, handling)
+        self.record(address, handling)
         return True
 
     def hash_deps(self, address: str) -> Stage:
@@ -215,8 +220,14 @@ class DvcProject(DvcPlan):
         Raises:
             StageError: An out is missing.
         """
+        stage = self._stages[address]
+        uncached = [o for o in stage.outs if not o.use_cache and not (o.is_metric or o.is_plot)]
         with told():
-            self._record(address, handling)
+            with self._ignored.in_order(self._ranks[address]):
+                stage.save(allow_missing=handling.allow_missing, run_cache=handling.commit and not uncached)
+                if handling.commit:
+                    self._alone(stage.commit)(stage, allow_missing=handling.allow_missing)
+            self._dump(address)
 
     def shell(self, address: str, handling: Handling) -> ShellCommands:
         """Get a stage of DVC's own kind ready as DVC does, its outs removed; give what a shell has to run.
@@ -260,15 +271,6 @@ class DvcProject(DvcPlan):
         """Write what dvc.lock does not hold yet, where that is cheap; give the seconds until it is, None if all is."""
         with told():
             return self._lock_files.write()
-
-    def _record(self, address: str, handling: Handling) -> None:
-        stage = self._stages[address]
-        uncached = [o for o in stage.outs if not o.use_cache and not (o.is_metric or o.is_plot)]
-        with self._ignored.in_order(self._ranks[address]):
-            stage.save(allow_missing=handling.allow_missing, run_cache=handling.commit and not uncached)
-            if handling.commit:
-                self._alone(stage.commit)(stage, allow_missing=handling.allow_missing)
-        self._dump(address)
 
     def _alone(self, method: MethodType) -> Callable[..., object]:
         """Give a method of a stage's as a function that notes for no other dvc command which paths it uses.

@@ -1,10 +1,22 @@
-"""Folders that are held as long as their maker lives: what nobody holds, a lost runner left behind."""
+"""Files and folders that are held as long as their holder lives, by the kernel's lock (``flock``).
+
+A folder of ours that nobody holds, a lost runner left behind.
+"""
 
 import contextlib
 import fcntl
 import os
 from collections.abc import Iterator
 from pathlib import Path
+
+
+def is_taken(descriptor: int, kind: int = fcntl.LOCK_EX) -> bool:
+    """Lock an open file unless somebody else holds it; say whether that was done."""
+    try:
+        fcntl.flock(descriptor, kind | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True
 
 
 @contextlib.contextmanager

@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from dvc_runner.errors import ConfigurationError, EngineError
+from dvc_runner.workspace.holding import is_taken
 
 
 @contextlib.contextmanager
@@ -31,7 +32,7 @@ def tied(path: Path | None, end: Callable[[], None]) -> Iterator[None]:
             f"DVC_RUNNER_CLIENT is {path}: {error.strerror}", remedy="leave it unset, or name a file that is locked"
         ) from error
     with file:
-        if _is_free(file.fileno()):
+        if is_taken(file.fileno(), fcntl.LOCK_SH):
             raise EngineError("whoever started this container is gone", remedy="run again")
         over = threading.Event()
 
@@ -49,11 +50,3 @@ def tied(path: Path | None, end: Callable[[], None]) -> Iterator[None]:
             over.set()
             with contextlib.suppress(OSError):
                 path.unlink()
-
-
-def _is_free(descriptor: int) -> bool:
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return False
-    return True

@@ -2,16 +2,15 @@
 
 import contextlib
 import datetime as dt
-import fcntl
 import json
 import os
 import socket
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import TextIO
 
 from dvc_runner.errors import WorkspaceBusyError
+from dvc_runner.workspace.holding import is_taken
 
 LOOK_S = 0.2
 
@@ -37,7 +36,7 @@ def held(
     with (folder / "lock").open("a+", encoding="utf-8") as file:
         until = time.monotonic() + wait_s
         told = ""
-        while not _taken(file):
+        while not is_taken(file.fileno()):
             file.seek(0)
             holder, way_to_stop = _holder(file.read())
             if time.monotonic() >= until:
@@ -54,14 +53,6 @@ def held(
         json.dump({"pid": os.getpid(), "host": socket.gethostname(), "container": container, "since": since}, file)
         file.flush()
         yield
-
-
-def _taken(file: TextIO) -> bool:
-    try:
-        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return False
-    return True
 
 
 def _holder(text: str) -> tuple[str, str]:

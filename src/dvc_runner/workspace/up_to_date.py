@@ -46,8 +46,8 @@ def telling(folder: str) -> tuple[str, ...]:
         return tuple(sorted(e.name for e in entries if _is_dvcs(e.name) or e.is_dir(follow_symlinks=False)))
 
 
-def read(root: Path, request: str) -> Look | None:
-    """Read what was kept for a request; None if nothing was."""
+def read(root: Path, request: str) -> Look:
+    """Read what was kept for a request; one of nothing, which proves nothing, if none was."""
     try:
         found = json.loads(_place(root, request).read_text("utf-8"))
         return Look(
@@ -57,7 +57,7 @@ def read(root: Path, request: str) -> Look | None:
             whole=bool(found["whole"]),
         )
     except (OSError, ValueError, KeyError, TypeError):
-        return None
+        return Look(stages=(), files={}, folders={}, whole=False)
 
 
 def is_proof(look: Look) -> bool:

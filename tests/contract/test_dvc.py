@@ -514,6 +514,17 @@ def test_revision_before_the_first_commit(project: Project, monkeypatch: pytest.
 # What is broken is told with its name, and with no traceback.
 
 GOOD = "stages:\n  one:\n    cmd: echo 1 > out\n    outs: [out]\n"
+LOCK = """\
+schema: '2.0'
+stages:
+  one:
+    cmd: echo 1 > out
+    outs:
+    - path: out
+      hash: md5
+      md5: b026324c6904b2a9cb4b88d6d61c81d1
+      size: 2
+"""
 IMAGE = f"x@sha256:{'0' * 64}"
 
 
@@ -528,9 +539,11 @@ BROKEN: dict[str, tuple[dict[str, str], list[str]]] = {
     "a tab": ({"dvc.yaml": "stages:\n\tone: 1\n"}, ["dvc.yaml", "line 2"]),
     "a merge marker": ({"dvc.yaml": GOOD + "<<<<<<< HEAD\n"}, ["dvc.yaml", "line"]),
     "a key twice": ({"dvc.yaml": GOOD + "  one:\n    cmd: x\n"}, ["dvc.yaml", "one"]),
-    "an unknown key": ({"dvc.yaml": GOOD + "    outz: [x]\n"}, ["dvc.yaml", "outz"]),
-    "no command": ({"dvc.yaml": "stages:\n  one:\n    outs: [x]\n"}, ["dvc.yaml", "cmd"]),
-    "stages that are a list": ({"dvc.yaml": "stages: [one]\n"}, ["dvc.yaml", "stages"]),
+    "an unknown key": ({"dvc.yaml": GOOD + "    outz: [x]\n"}, ["dvc.yaml", "line 5", "outz"]),
+    "no command": ({"dvc.yaml": "stages:\n  one:\n    outs: [x]\n"}, ["dvc.yaml", "line 2", "cmd"]),
+    "stages that are a list": ({"dvc.yaml": "stages: [one]\n"}, ["dvc.yaml", "line 1", "stages"]),
+    "zeros": ({"dvc.yaml": GOOD + "\0"}, ["dvc.yaml", "character 54"]),
+    "a YAML of the future": ({"dvc.yaml": "%YAML 9.9\n---\n" + GOOD}, ["dvc.yaml"]),
     "a variable nobody set": ({"dvc.yaml": GOOD.replace("echo", "echo ${nope}")}, ["nope"]),
     "a cycle": (
         {"dvc.yaml": "stages:\n  a: {cmd: x, deps: [p], outs: [q]}\n  b: {cmd: x, deps: [q], outs: [p]}\n"},
@@ -555,6 +568,10 @@ BROKEN: dict[str, tuple[dict[str, str], list[str]]] = {
     "a value that DVC cannot take": ({"dvc.yaml": GOOD, "params.yaml": "since: 2026-01-02\n"}, ["params.yaml:since"]),
     "a broken dvc.lock": ({"dvc.yaml": GOOD, "dvc.lock": "schema: '2.0'\nstages: {\n"}, ["dvc.lock", "line"]),
     "a merge marker in dvc.lock": ({"dvc.yaml": GOOD, "dvc.lock": "<<<<<<< HEAD\nschema: '2.0'\n"}, ["dvc.lock"]),
+    "a hash that nobody knows in dvc.lock": (
+        {"dvc.yaml": GOOD, "out": "1\n", "dvc.lock": LOCK.replace("hash: md5", "hash: md6")},
+        ["dvc.lock", "one"],
+    ),
     "a dvc.lock of another schema": ({"dvc.yaml": GOOD, "dvc.lock": "schema: '9.0'\nstages: {}\n"}, ["dvc.lock"]),
     "a broken config of DVC's": ({"dvc.yaml": GOOD, ".dvc/config": "[core\n"}, ["config"]),
     "an unknown key of a container": ({"dvc.yaml": ours(image=IMAGE, memry="1GB")}, ["one", "memry", "memory"]),

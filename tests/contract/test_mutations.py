@@ -4,6 +4,7 @@ import contextlib
 import faulthandler
 import os
 import random
+import re
 from pathlib import Path
 
 import pytest
@@ -102,4 +103,8 @@ def test_mutilated_files_are_told(project: Project, monkeypatch: pytest.MonkeyPa
             assert isinstance(found, ConfigurationError | StageError), (number, text)
             assert str(found).strip(), (number, text)
             assert found.remedy, (number, text)
+            if " YAML" in str(found) or "schema" in str(found):
+                place = r": (line|character) \d+|DVC cannot make sense"
+                assert name in str(found), (number, text, str(found))
+                assert re.search(place, str(found)), (number, text, str(found))
     assert all(ends.values()), ends

@@ -2,8 +2,10 @@
 
 import contextlib
 import sqlite3
+import sys
 import traceback
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from typing import Any
 
 from dvc.dependency.base import DependencyDoesNotExistError
 from dvc.exceptions import DvcException, NotDvcRepoError
@@ -11,33 +13,54 @@ from dvc.lock import LockError
 from dvc.output import OutputDoesNotExistError
 from dvc.stage.exceptions import StageCmdFailedError
 from dvc.utils.serialize import ParseError
+from dvc.utils.serialize._yaml import parse_yaml, parse_yaml_for_update
 from dvc.utils.strictyaml import YAMLSyntaxError, YAMLValidationError
+from ruamel.yaml.reader import ReaderError
 
 from dvc_runner.errors import ConfigurationError, DvcRunnerError, StageError, WorkspaceBusyError
 
 
 @contextlib.contextmanager
-def told() -> Iterator[None]:
-    """Raise our error where DVC raises one of its own."""
+def told(about: str = "the project's files") -> Iterator[None]:
+    """Raise our error where DVC raises one of its own; ``about`` is what it is asked about."""
     try:
         yield
     except DvcException as error:
         raise _ours(error) from error
-    except TypeError as error:
-        if not _is_dvcs(error):
-            raise
-        raise ConfigurationError(str(error), remedy="write it as a text, in quotes") from error
     except sqlite3.Error as error:
         raise StageError(
             f"DVC's own database could not be used: {error}",
             remedy="see that the disk has room and .dvc/tmp is yours to write, then run again",
         ) from error
+    except (DvcRunnerError, OSError):
+        raise
+    except Exception as error:
+        module, path = _where(error)
+        if not module:
+            raise
+        if module == "dvc.parsing.context":
+            # How DVC 3.67 refuses a value of params.yaml, such as a date.
+            raise ConfigurationError(str(error), remedy="write it as a text, in quotes") from error
+        words = ": ".join(filter(None, (type(error).__name__, " ".join(str(error).split()))))
+        raise ConfigurationError(
+            f"DVC cannot make sense of {path or about}: {words}, in {module}",
+            remedy="undo the last edit of dvc.yaml, dvc.lock, a .dvc or params file;  dvc status -v  shows more",
+        ) from error
 
 
-def _is_dvcs(error: TypeError) -> bool:
-    """Say whether it is how DVC 3.67 refuses a value of params.yaml, such as a date."""
-    innermost = list(traceback.walk_tb(error.__traceback__))[-1][0]
-    return bool(innermost.f_globals["__name__"] == "dvc.parsing.context")
+def _where(error: Exception) -> tuple[str, str]:
+    """Give the module, not one of Python's own, that an error comes from, and the file that was read, if any.
+
+    No module if it is one of ours. DVC, and what it reads files with, meet what they do not expect with any error.
+    """
+    module, path = "", ""
+    for frame, _ in traceback.walk_tb(error.__traceback__):
+        name = str(frame.f_globals.get("__name__"))
+        if name.partition(".")[0] not in sys.stdlib_module_names:
+            module = name
+        if frame.f_code is parse_yaml.__code__:
+            path = str(frame.f_locals["path"])
+    return ("", "") if module.startswith("dvc_runner") else (module, path)
 
 
 def _ours(error: DvcException) -> DvcRunnerError:
@@ -78,14 +101,30 @@ def _detail(error: DvcException) -> str:
     if isinstance(error, YAMLValidationError):
         first = error.exc.errors[0]
         place = " -> ".join(str(part) for part in first.path)
-        return f"{error.path} does not fit DVC's schema: {first.error_message}, in {place or 'it'}"
+        line = _line_of(error.text, error.path, first.path)
+        return f"{error.path} does not fit DVC's schema: line {line}: {first.error_message}, in {place or 'it'}"
     if isinstance(error, ParseError):
         return f"{' '.join(str(error).split())}{_position(error)}"
     return " ".join(str(error).split())
 
 
+def _line_of(text: str, path: str, keys: Sequence[object]) -> int:
+    """Give the line of an entry, or of the innermost one around it that there is."""
+    node: Any = parse_yaml_for_update(text, path)
+    line = 0
+    for key in keys:
+        try:
+            line = (node.lc.item(key) if isinstance(key, int) else node.lc.key(key))[0]
+            node = node[key]
+        except (AttributeError, KeyError, IndexError, TypeError):
+            break
+    return int(line) + 1
+
+
 def _position(error: BaseException | None) -> str:
     while error is not None:
+        if isinstance(error, ReaderError):
+            return f": character {error.position + 1}: {error.reason}"
         mark = getattr(error, "problem_mark", None)
         if mark is not None:
             problem = getattr(error, "problem", "") or "unreadable"

@@ -158,7 +158,7 @@ class DvcPlan:
         """
         upstream = self._planned(self._upstream.get(address, ())) if allow_missing else None
         stage = self._stages[address]
-        with told():
+        with told(f"what {stage.relpath} and dvc.lock say of {address}"):
             seen = self._watch.seen(stage) if self._watch and not brought else {}
             found = dvc_stage.reasons(
                 stage,

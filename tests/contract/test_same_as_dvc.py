@@ -36,6 +36,8 @@ drawn = settings(
     derandomize="PIPELINES" not in os.environ,
     suppress_health_check=list(HealthCheck),
 )
+# DVC's own choice is a reflink where the disk has it, else a copy.
+LINKS = ["", "copy", "hardlink", "symlink"]
 edits = st.lists(st.sampled_from(sorted(EDITS)), min_size=1, max_size=4)
 
 
@@ -70,10 +72,17 @@ class Twins:
         assert found[0] == found[1]
 
     def _seen(self, project: Project) -> dict[str, bytes]:
-        seen = {**project.files(), **project.cache()}
+        seen = {**project.files(), **project.cache(), **self._links(project)}
         # dvc repro takes all entries of a run back in which anything failed, also of stages that succeeded.
         drop = ".gitignore" if self.has_failed else "no such name"
         return {name: text for name, text in seen.items() if Path(name).name != drop}
+
+    @staticmethod
+    def _links(project: Project) -> dict[str, bytes]:
+        """Say which files are links to the cache, and of which kind."""
+        found = {f"link {name}": project.root / name for name in project.files()}
+        kinds = {name: (path.is_symlink(), path.lstat().st_nlink > 1) for name, path in found.items()}
+        return {name: repr(kind).encode() for name, kind in kinds.items() if any(kind)}
 
     def _code(self, main: Callable[[list[str]], int], project: Project, *arguments: str) -> int:
         os.chdir(project.root)
@@ -81,18 +90,19 @@ class Twins:
 
 
 @pytest.fixture
-def twins(bare_project: Path, folder: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[Pipeline], Twins]:
+def twins(bare_project: Path, folder: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Twins]:
     monkeypatch.chdir(folder)
     monkeypatch.setenv("DVC_RUNNER_EXECUTOR", "process")
     monkeypatch.setenv("SHELL", "/bin/sh")
 
-    def make(pipeline: Pipeline) -> Twins:
+    def make(pipeline: Pipeline, links: str = "") -> Twins:
         os.chdir(folder)
         made = []
         for name in ("ours", "dvcs"):
             shutil.rmtree(folder / name, ignore_errors=True)
             shutil.copytree(bare_project, folder / name, symlinks=True)
             made.append(Project(root=folder / name, env={}))
+            made[-1].write(".dvc/config.local", f"[cache]\n    type = {links}\n" if links else "")
             pipeline.write(made[-1])
         return Twins(ours=made[0], dvcs=made[1])
 
@@ -100,15 +110,17 @@ def twins(bare_project: Path, folder: Path, monkeypatch: pytest.MonkeyPatch) -> 
 
 
 @drawn
-@given(pipeline=pipelines(), happens=edits, everything=st.booleans())
+@given(pipeline=pipelines(), happens=edits, everything=st.booleans(), links=st.sampled_from(LINKS))
 def test_the_same_is_left(
-    twins: Callable[[Pipeline], Twins],
+    twins: Callable[..., Twins],
     pipeline: Pipeline,
     happens: list[str],
     everything: bool,  # noqa: FBT001
+    links: str,
 ) -> None:
     note(json.dumps(dataclasses.asdict(pipeline), indent=1))
-    both = twins(pipeline)
+    note(links)
+    both = twins(pipeline, links)
     arguments = ["--keep-going", *(["--all-pipelines"] if everything else [])]
     for edit in ("nothing", *happens):
         note(edit)
@@ -134,7 +146,7 @@ AGREES = {
 @drawn
 @given(pipeline=pipelines(), happens=edits, option=st.sampled_from(["", "", "--force", "--no-run-cache"]))
 def test_a_run_does_as_planned(
-    twins: Callable[[Pipeline], Twins],
+    twins: Callable[..., Twins],
     pipeline: Pipeline,
     happens: list[str],
     option: str,

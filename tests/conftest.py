@@ -23,7 +23,7 @@ from dvc_runner.executors.process import ProcessExecutor
 from dvc_runner.interrupts import SIGNALS
 from dvc_runner.model import EngineSettings
 
-FOREIGN = ("DVC_", "MLFLOW_", "DAGSHUB_", "GIT_")
+FOREIGN = ("DVC_", "MLFLOW_", "TRACKING_", "DAGSHUB_", "GIT_")
 
 
 @pytest.fixture(autouse=True, scope="session")

@@ -43,27 +43,34 @@ def cache_folder() -> Path:
     return folder
 
 
-def lock_hash() -> str:
+def lock_hash(lock: Path = LOCK_FILE) -> str:
     """Name the set of packages."""
-    return hashlib.sha256(LOCK_FILE.read_bytes()).hexdigest()[:12]
+    return hashlib.sha256(lock.read_bytes()).hexdigest()[:12]
 
 
-def python() -> str:
-    """Return the Python that has MLflow, installing it first when this machine has none."""
-    base = f"{sys.version} {sys.base_prefix} {platform.machine()} {platform.libc_ver()[0]}"
-    key = hashlib.sha256(f"{lock_hash()} {base}".encode()).hexdigest()[:12]
+def python(lock: Path = LOCK_FILE, base: str = sys.executable) -> str:
+    """Return the Python that has the MLflow of a lock, installing it first when this machine has none.
+
+    Args:
+        lock: The packages and their hashes.
+        base: The Python to make it with.
+    """
+    machine = f"{sys.version} {sys.base_prefix} {platform.machine()} {platform.libc_ver()[0]}"
+    if base != sys.executable:
+        machine += f" {base}"
+    key = hashlib.sha256(f"{lock_hash(lock)} {machine}".encode()).hexdigest()[:12]
     folder = cache_folder() / f"mlflow-{key}"
     made, program = folder / "made", folder / "venv" / "bin" / "python"
     if made.exists() and program.exists():
         return str(program)
     with locked(folder / "lock"):
         if not (made.exists() and program.exists()):
-            _install(folder)
+            _install(folder, lock, base)
             made.touch()
     return str(program)
 
 
-def _install(folder: Path) -> None:
+def _install(folder: Path, lock: Path, base: str) -> None:
     uv = shutil.which("uv", path=str(Path(sys.executable).parent)) or shutil.which("uv")
     if uv is None:
         say("uv is missing; make .venv first: make setup-env")
@@ -74,8 +81,8 @@ def _install(folder: Path) -> None:
     venv = folder / "venv"
     shutil.rmtree(venv, ignore_errors=True)
     commands = [
-        [uv, "venv", "--quiet", "--python", sys.executable, str(venv)],
-        [uv, "pip", "sync", "--python", str(venv / "bin" / "python"), "--require-hashes", str(LOCK_FILE)],
+        [uv, "venv", "--quiet", "--python", base, str(venv)],
+        [uv, "pip", "sync", "--python", str(venv / "bin" / "python"), "--require-hashes", str(lock)],
     ]
     environment = os.environ | {"UV_PYTHON_DOWNLOADS": "never", "UV_CACHE_DIR": _uv_cache()}
     environment.pop("VIRTUAL_ENV", None)

@@ -124,7 +124,7 @@ def clone_factory(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable
         subprocess.run(["git", "clone", "--quiet", "--no-hardlinks", str(ROOT), str(folder)], check=True)
         for key, value in (("user.name", "A Student"), ("user.email", "student@example.org")):
             subprocess.run(["git", "-C", str(folder), "config", key, value], check=True)
-        drop = ("DVC_", "MLFLOW_", "DAGSHUB_", "MAKE", "MFLAGS", "VIRTUAL_ENV", "TEST_")
+        drop = ("DVC_", "MLFLOW_", "TRACKING_", "DAGSHUB_", "MAKE", "MFLAGS", "VIRTUAL_ENV", "TEST_")
         env = {key: value for key, value in os.environ.items() if not key.startswith(drop)}
         clone = Clone(folder, {**env, "DOCKER_HOST": docker_host})
         clones.append(clone)

@@ -1,12 +1,14 @@
 """Servers that a test puts in the place of others."""
 
 import contextlib
+import http.client
 import http.server
 import socket
 import threading
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from urllib.parse import urlsplit
 
 
 def serve(server: socket.socket, talk: Callable[[socket.socket], None]) -> None:
@@ -72,6 +74,53 @@ def web(answer: Callable[[str, str, Mapping[str, str]], Told], address: str = "1
     with http.server.ThreadingHTTPServer((address, 0), Handler) as found:
         threading.Thread(target=found.serve_forever, daemon=True).start()
         yield found.server_port
+        found.shutdown()
+
+
+@contextlib.contextmanager
+def forwarding(upstream: str, seen: Callable[[str, str, str], int | None]) -> Iterator[str]:
+    """Stand before a web server; gives the address.
+
+    ``seen`` is told method and path of each request, before it is handed on ("asked") and with the answer at hand
+    ("answered"). A status that it gives is what the other side gets; with 0 the connection ends without an answer.
+    """
+    address = urlsplit(upstream)
+
+    class Handler(http.server.BaseHTTPRequestHandler):
+        def _forward(self) -> None:
+            body = self.rfile.read(int(self.headers.get("Content-Length") or 0))
+            status, kind, answer = seen(self.command, self.path, "asked"), "text/plain", b""
+            if status is None:
+                with contextlib.closing(http.client.HTTPConnection(address.netloc, timeout=60)) as onward:
+                    kept = {
+                        name: self.headers[name] for name in ("Authorization", "Content-Type") if name in self.headers
+                    }
+                    onward.request(self.command, address.path + self.path, body, kept)
+                    reply = onward.getresponse()
+                    answer, kind = reply.read(), reply.headers.get("Content-Type", "")
+                told = seen(self.command, self.path, "answered")
+                status = reply.status if told is None else told
+            if status == 0:
+                self.close_connection = True
+                return
+            self.send_response(status)
+            self.send_header("Content-Type", kind)
+            self.send_header("Content-Length", str(len(answer)))
+            self.end_headers()
+            self.wfile.write(answer)
+
+        do_GET = do_POST = do_PUT = do_PATCH = do_DELETE = _forward  # noqa: N815 - http.server's names
+
+        def log_message(self, *arguments: object) -> None:
+            del arguments
+
+        def handle(self) -> None:
+            with contextlib.suppress(ConnectionError):
+                super().handle()
+
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler) as found:
+        threading.Thread(target=found.serve_forever, args=(0.05,), daemon=True).start()
+        yield f"http://127.0.0.1:{found.server_port}"
         found.shutdown()
 
 

@@ -1,0 +1,67 @@
+"""The pipeline with every MLflow server from 2.7 on, as it is and behind a real nginx.
+
+``TEST_SERVERS=all`` tries all versions; without it, the oldest and the newest.
+"""
+
+import json
+import sys
+from pathlib import Path
+
+import pytest
+import requests
+from tests.servers.conftest import Fronts, Place
+from tests.support.projects import Project
+
+ROOT = Path(__file__).parents[2]
+sys.path.append(str(ROOT / "scripts"))
+
+import summary  # noqa: E402
+
+MODEL = "iris-classifier"
+WAYS = ["as it is", "basic auth", "below a path", "below a path, open"]
+
+
+def ask(place: Place, path: str) -> dict[str, object]:
+    answer = requests.get(f"{place.uri}/api/2.0/mlflow/{path}", auth=place.auth, timeout=30)
+    answer.raise_for_status()
+    loaded: dict[str, object] = answer.json()
+    return loaded
+
+
+@pytest.mark.parametrize("way", WAYS)
+def test_the_pipeline_leaves_a_run_a_version_and_its_alias(pipeline: Project, fronts: Fronts, way: str) -> None:
+    place = fronts.place(way)
+    pipeline.run("run", "--force", "--single-item", "train", "evaluate", env=place.settings).ended(0)
+    pointer = json.loads(pipeline.read("models/model_metadata.json"))
+
+    run = ask(place, f"runs/get?run_id={pointer['run_id']}")["run"]
+    assert isinstance(run, dict)
+    assert run["info"]["status"] == "FINISHED"
+    assert {"oob_accuracy", "macro_f1"} <= {metric["key"] for metric in run["data"]["metrics"]}
+    assert {"train", "test"} == {data["dataset"]["name"] for data in run["inputs"]["dataset_inputs"]}
+    tags = {tag["key"]: tag["value"] for tag in run["data"]["tags"]}
+    assert tags["lineage.git_commit"] == pipeline.git("rev-parse", "HEAD").strip()
+
+    aliases = summary.Registry(
+        uri=place.uri, user=place.user, password=place.settings.get("MLFLOW_TRACKING_PASSWORD")
+    ).aliases(MODEL)
+    assert aliases["staging"] == pointer["model_version"]
+    # The first goes into production; the same forest again does not beat it, which its reader has to find out.
+    assert aliases["production"] == "1"
+    assert tags["promotion.production_version"] == ("null" if pointer["model_version"] == "1" else "1")
+
+
+@pytest.mark.parametrize("way", WAYS)
+def test_the_doctor_finds_it(pipeline: Project, fronts: Fronts, way: str) -> None:
+    told = pipeline.run("doctor", env=fronts.place(way).settings).text
+    [line] = [line for line in told.splitlines() if "MLflow" in line and fronts.place(way).uri in line]
+    assert fronts.server.version in line or "✓" in line, told
+
+
+def test_a_wrong_password_is_told_and_not_shown(pipeline: Project, fronts: Fronts) -> None:
+    place = fronts.place("basic auth")
+    wrong = {**place.settings, "MLFLOW_TRACKING_PASSWORD": "wr0ng-one"}
+    ended = pipeline.run("run", "--force", "--single-item", "train", env=wrong).ended(1)
+    for told in (place.uri, "401", "user ada", "MLFLOW_TRACKING_PASSWORD"):
+        assert told in ended.text
+    assert "wr0ng-one" not in ended.text

@@ -1,0 +1,218 @@
+"""Real MLflow servers of several versions, and a real nginx before them."""
+
+import base64
+import contextlib
+import functools
+import hashlib
+import http.client
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import pytest
+from tests.support.waiting import until
+
+ROOT = Path(__file__).parents[2]
+sys.path.append(str(ROOT / "tracking-server"))
+
+import server_env  # noqa: E402
+
+# The order of their age. The last is the one that the project itself starts.
+LOCKS = {
+    **{version: ROOT / f"tests/servers/mlflow-{version}/requirements.txt" for version in ("2.7.1", "2.11.3", "2.22.4")},
+    "3.17.2": server_env.LOCK_FILE,
+}
+OLDEST, NEWEST = next(iter(LOCKS)), list(LOCKS)[-1]
+# What the two oldest need is not there for newer Pythons.
+OLD_PYTHONS = ((3, 10), (3, 11))
+NEEDS_OLD_PYTHON = ("2.7.1", "2.11.3")
+# Read before the tests' own cache takes its place: these environments are made once per machine.
+CACHE = os.environ.get("XDG_CACHE_HOME") or str(Path.home() / ".cache")
+START_S = 120
+USER, PASSWORD = "ada", "s3cret pässword:1"
+PATH_BELOW = "/ada/iris.mlflow"
+
+
+def chosen() -> list[str]:
+    """Give the versions to try: the oldest and the newest, or what TEST_SERVERS says (versions, or all)."""
+    said = os.environ.get("TEST_SERVERS", f"{OLDEST} {NEWEST}").split()
+    return list(LOCKS) if said == ["all"] else said
+
+
+def missing(what: str) -> None:
+    """Skip a test for what this machine lacks; where everything was promised to be there, fail it."""
+    (pytest.fail if os.environ.get("REQUIRE_SERVERS") == "1" else pytest.skip)(what)
+
+
+@functools.cache
+def python_of(version: str) -> str:
+    """Give the Python that has this MLflow, installed when this machine has none."""
+    base = sys.executable
+    if version in NEEDS_OLD_PYTHON and sys.version_info[:2] not in OLD_PYTHONS:
+        base = _old_python()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("XDG_CACHE_HOME", CACHE)
+        return server_env.python(LOCKS[version], base)
+
+
+def _old_python() -> str:
+    question = "import sys; print(sys.executable, sys.version_info[0], sys.version_info[1])"
+    for name in ("python3.11", "python3.10"):
+        if found := shutil.which(name):
+            done = subprocess.run([found, "-c", question], capture_output=True, text=True, check=False)
+            if done.returncode == 0 and name.removeprefix("python").split(".") == done.stdout.split()[-2:]:
+                return done.stdout.rsplit(maxsplit=2)[0]
+    missing("MLflow before 2.12 runs on Python 3.10 and 3.11, and neither is here")
+    raise AssertionError
+
+
+def free_port() -> int:
+    """Give a port that nobody listens on."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+@dataclass
+class MlflowServer:
+    """An MLflow server that can be ended and started again, on the same port, with the same data."""
+
+    version: str
+    folder: Path
+    port: int = field(default_factory=free_port)
+    # Where artifacts are, if the server is not to hand them on.
+    artifact_root: str | None = None
+    process: "subprocess.Popen[bytes] | None" = None
+
+    @property
+    def uri(self) -> str:
+        """Its address."""
+        return f"http://127.0.0.1:{self.port}"
+
+    def start(self) -> None:
+        """Start it, and wait until its store is ready."""
+        python = Path(python_of(self.version))
+        command = [str(python), "-m", "mlflow", "server", "--host", "127.0.0.1", "--port", str(self.port)]
+        command += ["--workers", "1", "--backend-store-uri", "sqlite:///mlflow.db"]
+        if self.artifact_root:
+            command += ["--no-serve-artifacts", "--default-artifact-root", self.artifact_root]
+        else:
+            command += ["--serve-artifacts", "--artifacts-destination", "artifacts"]
+        clean = {name: value for name, value in os.environ.items() if not name.startswith(("MLFLOW_", "PYTHON"))}
+        environment = clean | {
+            "PATH": f"{python.parent}{os.pathsep}{os.environ['PATH']}",  # where it looks for gunicorn
+            "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false",
+            "MLFLOW_DISABLE_TELEMETRY": "true",
+        }
+        self.folder.mkdir(parents=True, exist_ok=True)
+        with (self.folder / "server.log").open("ab") as log:
+            self.process = subprocess.Popen(
+                command, cwd=self.folder, env=environment, stdout=log, stderr=log, start_new_session=True
+            )
+        assert until(self.is_ready, START_S), (self.folder / "server.log").read_text()[-3000:]
+
+    def is_ready(self) -> bool:
+        """Say whether it answers."""
+        assert self.process
+        assert self.process.poll() is None, (self.folder / "server.log").read_text()[-3000:]
+        with contextlib.closing(http.client.HTTPConnection("127.0.0.1", self.port, timeout=10)) as connection:
+            try:
+                connection.request("GET", "/api/2.0/mlflow/experiments/search?max_results=1")
+                return connection.getresponse().status == http.HTTPStatus.OK
+            except (OSError, http.client.HTTPException):
+                return False
+
+    def kill(self) -> None:
+        """End it and all that it started, at once."""
+        if self.process:
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(self.process.pid, signal.SIGKILL)
+            self.process.wait()
+            self.process = None
+
+
+@contextlib.contextmanager
+def mlflow_server(version: str, folder: Path, artifact_root: str | None = None) -> Iterator[MlflowServer]:
+    """A server of that version."""
+    server = MlflowServer(version, folder, artifact_root=artifact_root)
+    try:
+        server.start()
+        yield server
+    finally:
+        server.kill()
+
+
+NGINX = """
+pid nginx.pid;
+error_log error.log;
+daemon off;
+worker_processes 1;
+{user}
+events {{}}
+http {{
+  access_log access.log;
+  client_max_body_size 0;
+  client_body_temp_path body;
+  proxy_temp_path proxy;
+  fastcgi_temp_path fastcgi;
+  uwsgi_temp_path uwsgi;
+  scgi_temp_path scgi;
+  server {{
+    listen 127.0.0.1:{port};
+    proxy_set_header Host $http_host;
+    proxy_set_header Authorization "";
+    location / {{
+      auth_basic "MLflow";
+      auth_basic_user_file users;
+      proxy_pass {upstream}/;
+    }}
+    location {below}/ {{
+      auth_basic "MLflow";
+      auth_basic_user_file users;
+      proxy_pass {upstream}/;
+    }}
+    location /open{below}/ {{
+      proxy_pass {upstream}/;
+    }}
+  }}
+}}
+"""
+
+
+@contextlib.contextmanager
+def nginx(upstream: str, folder: Path) -> Iterator[str]:
+    """A real nginx before a server; gives its address.
+
+    It asks for a password at ``/`` and at ``PATH_BELOW``, and for none at ``/open`` + ``PATH_BELOW``.
+    """
+    program = shutil.which("nginx", path=f"{os.environ['PATH']}{os.pathsep}/usr/sbin")
+    if program is None:
+        missing("nginx is not installed")
+    assert program
+    folder.mkdir(parents=True)
+    port = free_port()
+    user = "user root;" if os.geteuid() == 0 else ""
+    (folder / "nginx.conf").write_text(NGINX.format(port=port, upstream=upstream, user=user, below=PATH_BELOW))
+    hashed = base64.b64encode(hashlib.sha1(PASSWORD.encode() + b"salt").digest() + b"salt").decode()
+    (folder / "users").write_text(f"{USER}:{{SSHA}}{hashed}\n")
+    command = [program, "-p", str(folder), "-c", "nginx.conf", "-e", "error.log"]
+    with (folder / "out.log").open("wb") as log:
+        process = subprocess.Popen(command, stdout=log, stderr=log)
+    try:
+        assert until(lambda: process.poll() is not None or _listens(port)), (folder / "error.log").read_text()
+        assert process.poll() is None, (folder / "error.log").read_text()
+        yield f"http://127.0.0.1:{port}"
+    finally:
+        process.terminate()
+        process.wait()
+
+
+def _listens(port: int) -> bool:
+    with socket.socket() as probe:
+        return probe.connect_ex(("127.0.0.1", port)) == 0

@@ -146,10 +146,14 @@ def configure() -> tuple[dict[str, str], str]:
     repository = dagshub.repository(settings, dagshub.git_remote_urls(ROOT))
     server = tracking(settings, repository)
     storage = configure_storage(settings, repository)
-    if server is None:
+    offline = env_file.is_offline(settings)
+    if offline and server:
+        sys.stderr.write(f"{env_file.OFFLINE}: runs stay on this machine; make sync delivers them to {server[URI]}\n")
+    if offline or server is None:
         server = local_server(settings)
     # What the environment or .env say themselves stays there: it is not copied to disk.
-    write_private(AUTO, AUTO_HEAD + env_file.render({} if URI in settings else server))
+    auto = {env_file.OFFLINE_URI: server[URI]} if offline else {} if URI in settings else server
+    write_private(AUTO, AUTO_HEAD + env_file.render(auto))
     return server, storage
 
 

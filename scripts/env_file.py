@@ -5,12 +5,15 @@ Values mean what they mean to python-dotenv, with which dvc-runner reads the sam
 
 import os
 import re
+from collections.abc import Mapping
 from pathlib import Path
 
 LINE = re.compile(r"(?:export\s+)?([A-Za-z_][A-Za-z0-9_]*)\s*=(.*)")
 SINGLE_QUOTED = re.compile(r"'((?:[^'\\]|\\.)*)'\s*(?:#.*)?")
 DOUBLE_QUOTED = re.compile(r'"((?:[^"\\]|\\.)*)"\s*(?:#.*)?')
 COMMENT = re.compile(r"\s+#.*")
+OFFLINE, OFFLINE_URI = "TRACKING_OFFLINE", "TRACKING_OFFLINE_URI"
+YES, NO = ("1", "true", "yes", "on"), ("0", "false", "no", "off")
 ESCAPES = dict(zip("abfnrtv", "\a\b\f\n\r\t\v", strict=True)) | {"\\": "\\", "'": "'", '"': '"'}
 
 
@@ -85,6 +88,20 @@ def render(values: dict[str, str]) -> str:
     """Write variables so that ``parse`` reads the same."""
     quoted = {name: value.replace("\\", "\\\\").replace('"', '\\"') for name, value in values.items()}
     return "".join(f'{name}="{value}"\n' for name, value in quoted.items())
+
+
+def is_offline(values: Mapping[str, str]) -> bool:
+    """Say whether runs are to stay on this machine although another server is configured.
+
+    Raises:
+        SettingsError: It is neither a yes nor a no.
+    """
+    said = values.get(OFFLINE, "")
+    if said.lower() in YES:
+        return True
+    if said and said.lower() not in NO:
+        raise SettingsError(f"{OFFLINE} is {said!r}", "write 1 to keep runs on this machine, 0 or nothing otherwise")
+    return False
 
 
 def settings(root: Path) -> dict[str, str]:

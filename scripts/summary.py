@@ -63,6 +63,8 @@ def registry(root: Path) -> Registry | None:
     """Return the server that the run used, None when none is configured."""
     auto = env_file.read(root / ".env.auto")
     settings = env_file.settings(root)
+    if env_file.is_offline(settings) and (uri := auto.get(env_file.OFFLINE_URI)):
+        return Registry(uri=uri, user=None, password=None)
     source = settings if settings.get("MLFLOW_TRACKING_URI") else auto
     if "MLFLOW_TRACKING_URI" not in source:
         return None

@@ -356,6 +356,29 @@ def test_dvc_reads_every_secret_as_it_was_meant(project: Path, secret: str) -> N
     assert dvc_value(project, f"remote.{dvc_config.REMOTE}.secret_access_key") == secret
 
 
+@cases(
+    "env", {"DagsHub": (env_file.render(DAGSHUB),), "a server": (f"{URI}={SERVER}\n{USER}=u\n{PASSWORD}={TOKEN}\n",)}
+)
+def test_offline_the_local_server_stands_in_until_it_is_taken_back(project: Path, env: str) -> None:
+    (project / ".env").write_text(env)
+    printed = run_configure(project, environment={"TRACKING_OFFLINE": "1"})
+    assert "http://127.0.0.1:5123" in printed
+    assert "make sync" in printed
+    assert env_file.read(project / ".env.auto") == {"TRACKING_OFFLINE_URI": "http://127.0.0.1:5123"}
+    assert runner_settings.read(project).values.get(URI) != "http://127.0.0.1:5123"
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("TRACKING_OFFLINE", "1")
+        assert runner_settings.read(project).values[URI] == "http://127.0.0.1:5123"
+    assert "http://127.0.0.1:5123" not in run_configure(project, environment={"TRACKING_OFFLINE": "0"})
+    assert runner_settings.read(project).values[URI].startswith("https://")
+
+
+def test_offline_is_yes_or_no(project: Path) -> None:
+    printed = run_configure(project, code=3, environment={"TRACKING_OFFLINE": "perhaps"})
+    assert "'perhaps'" in printed
+    assert len(printed.splitlines()) == 2
+
+
 def test_what_the_environment_says_is_not_copied_to_disk(project: Path) -> None:
     run_configure(project, environment={URI: SERVER, USER: "ada", PASSWORD: TOKEN})
     assert env_file.read(project / ".env.auto") == {}
@@ -399,6 +422,6 @@ def test_env_example_changes_nothing_and_names_what_is_read() -> None:
     example = (ROOT / ".env.example").read_text(encoding="utf-8")
     assert env_file.parse(example) == {}
     ours = {"DVC_RUNNER_EXECUTOR", "DVC_RUNNER_HOST_ROOT", "DOCKER_HOST", "BASE_IMAGE"}
-    read = {URI, USER, PASSWORD, "MLFLOW_PORT", *ours, *dagshub.NAMES}
+    read = {URI, USER, PASSWORD, "MLFLOW_PORT", "TRACKING_OFFLINE", *ours, *dagshub.NAMES}
     remote = {f"DVC_REMOTE_{name}" for name in ("URL", *dvc_config.S3, *dvc_config.HTTP)}
     assert set(configure.known_names()) == read | remote

@@ -206,3 +206,64 @@ def test_a_hand_over_that_went_wrong_is_named(
     monkeypatch.setenv("DVC_RUNNER_HANDED_OVER", "handed.json")
     with pytest.raises(ConfigurationError, match=r"handed\.json"):
         settings.read(tmp_path)
+
+
+LOCAL, AWAY = "http://127.0.0.1:5123", "https://mlflow.example.com"
+
+
+@cases(
+    "auto, env, environment, uri, user",
+    {
+        "not asked for": (f"TRACKING_OFFLINE_URI={LOCAL}", f"MLFLOW_TRACKING_URI={AWAY}", {}, AWAY, "ada"),
+        "in .env": (
+            f"TRACKING_OFFLINE_URI={LOCAL}",
+            f"MLFLOW_TRACKING_URI={AWAY}\nTRACKING_OFFLINE=1",
+            {},
+            LOCAL,
+            None,
+        ),
+        "in the environment": (
+            f"TRACKING_OFFLINE_URI={LOCAL}",
+            f"MLFLOW_TRACKING_URI={AWAY}",
+            {"TRACKING_OFFLINE": "yes"},
+            LOCAL,
+            None,
+        ),
+        "before the environment's server": (
+            f"TRACKING_OFFLINE_URI={LOCAL}",
+            "TRACKING_OFFLINE=1",
+            {"MLFLOW_TRACKING_URI": AWAY},
+            LOCAL,
+            None,
+        ),
+        "taken back by the environment": (
+            f"TRACKING_OFFLINE_URI={LOCAL}",
+            f"MLFLOW_TRACKING_URI={AWAY}\nTRACKING_OFFLINE=1",
+            {"TRACKING_OFFLINE": "0"},
+            AWAY,
+            "ada",
+        ),
+    },
+)
+def test_offline_the_local_server_is_used_and_told_no_credentials(  # noqa: PLR0913, PLR0917
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    auto: str,
+    env: str,
+    environment: dict[str, str],
+    uri: str,
+    user: str | None,
+) -> None:
+    (tmp_path / ".env.auto").write_text(auto)
+    (tmp_path / ".env").write_text(f"MLFLOW_TRACKING_USERNAME=ada\nMLFLOW_TRACKING_PASSWORD=p\n{env}\n")
+    for name, value in environment.items():
+        monkeypatch.setenv(name, value)
+    found = settings.read(tmp_path).values
+    assert (found["MLFLOW_TRACKING_URI"], found.get("MLFLOW_TRACKING_USERNAME")) == (uri, user)
+
+
+def test_offline_without_a_local_server_goes_nowhere(tmp_path: Path) -> None:
+    (tmp_path / ".env").write_text(f"MLFLOW_TRACKING_URI={AWAY}\nTRACKING_OFFLINE=1\n")
+    with pytest.raises(ConfigurationError, match="no local MLflow server") as error:
+        settings.read(tmp_path)
+    assert "make up" in error.value.remedy

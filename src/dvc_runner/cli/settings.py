@@ -18,7 +18,9 @@ from dvc_runner.pipeline.needs import TRACKING_URI
 from dvc_runner.workspace import secrets
 
 FILES = (".env.auto", ".env")
-NO = ("0", "false", "no")
+NO = ("0", "false", "no", "off")
+# What the project's own make up writes: the server to use while the configured one is away.
+OFFLINE, OFFLINE_URI = "TRACKING_OFFLINE", "TRACKING_OFFLINE_URI"
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -99,7 +101,18 @@ def read(folder: Path) -> Settings:
             # Credentials belong to the address beside them, and go to no other server.
             values = {key: value for key, value in values.items() if key not in secrets.READ["mlflow"]}
         values |= {key: value for key, value in layer.items() if value}
-    return Settings(values=values)
+    return Settings(values=_offline(values) if values.get(OFFLINE, "0").lower() not in NO else values)
+
+
+def _offline(values: Mapping[str, str]) -> dict[str, str]:
+    """Put the local tracking server in the place of the one that is configured, whose credentials are not for it."""
+    if OFFLINE_URI not in values:
+        raise ConfigurationError(
+            f"{OFFLINE} is set, and no local MLflow server was started for it",
+            remedy=f"{OFFLINE}=1 make up, or take {OFFLINE} out of .env and the environment",
+        )
+    kept = {key: value for key, value in values.items() if key not in secrets.READ["mlflow"]}
+    return kept | {TRACKING_URI: values[OFFLINE_URI]}
 
 
 @functools.cache

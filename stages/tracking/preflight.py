@@ -19,17 +19,22 @@ from mlflow.utils.rest_utils import http_request
 QUESTION = "/api/2.0/mlflow/experiments/search"
 DEADLINE_S = 6
 Answer = TypeVar("Answer")
+NO_MLFLOW = "correct MLFLOW_TRACKING_URI (DagsHub's ends in .mlflow)"
 OK, UNAUTHORIZED, FORBIDDEN, NOT_FOUND, SERVER_ERROR = 200, 401, 403, 404, 500
 
+OFFLINE = "use the local one: `make up`, or `TRACKING_OFFLINE=1 make run` and later `make sync`"
 # The first that is among an error's causes tells what happened.
 NO_ANSWER: list[tuple[type[BaseException], str]] = [
-    (socket.gaierror, "no host of that name: correct MLFLOW_TRACKING_URI"),
-    (ConnectionRefusedError, "refused the connection: `make up` starts the local one, or correct MLFLOW_TRACKING_URI"),
+    (socket.gaierror, f"no host of that name: correct MLFLOW_TRACKING_URI, or without a network {OFFLINE}"),
+    (ConnectionRefusedError, f"refused the connection: correct MLFLOW_TRACKING_URI; while it is away {OFFLINE}"),
     (PermissionError, "this stage may not connect to it: give it `network: tracking` in dvc.yaml"),
     (ssl.SSLError, "TLS failed: is it http:// or https://? MLFLOW_TRACKING_SERVER_CERT_PATH names a CA's certificate"),
-    (TimeoutError, "timeout, no answer: look at its log (`make up` starts the local one), and for a firewall between"),
-    (requests.exceptions.RetryError, "server errors (5xx), again and again: look at its log, then run again"),
-    (requests.RequestException, "the connection broke: look at its log, or correct MLFLOW_TRACKING_URI"),
+    (TimeoutError, f"timeout, no answer: look at its log, and for a firewall between; while it is away {OFFLINE}"),
+    (requests.exceptions.RetryError, f"server errors (5xx), again and again: look at its log; till then {OFFLINE}"),
+    (
+        requests.RequestException,
+        f"the connection broke: look at its log, or correct MLFLOW_TRACKING_URI; till then {OFFLINE}",
+    ),
 ]
 
 
@@ -47,8 +52,8 @@ def require_server(deadline_s: float = DEADLINE_S) -> str:
         raise StageError(f"MLFLOW_TRACKING_URI is {uri!r}: set it to a server's http(s):// URL; `make up` starts one")
     try:
         problem = _in_time(deadline_s, lambda: _problem(uri, deadline_s))
-    except (MlflowException, TimeoutError) as error:
-        problem = explain(error) or one_line(error)
+    except TimeoutError as error:
+        problem = explain(error)
     if problem:
         raise StageError(f"MLflow at {shown(uri)}: {problem}")
     return uri
@@ -64,6 +69,8 @@ def explain(error: BaseException) -> str | None:
         return next(words for kind, words in NO_ANSWER if any(isinstance(cause, kind) for cause in chain))
     if isinstance(error, MlflowException) and (status := error.get_http_status_code()) in {UNAUTHORIZED, FORBIDDEN}:
         return _status(status)
+    if isinstance(error, RestException) and "error_code" not in error.json:
+        return f"it answers {error.json}, which MLflow would not: {NO_MLFLOW}, or it does not know this call"
     if isinstance(error, RestException):
         return f"it refused: {one_line(error)}"
     return None
@@ -97,7 +104,11 @@ def _in_time(deadline_s: float, call: Callable[[], Answer]) -> Answer:
 
 
 def _problem(uri: str, deadline_s: float) -> str | None:
-    answer = _ask(uri, deadline_s)
+    try:
+        answer = _ask(uri, deadline_s)
+    except MlflowException as error:
+        # Here and not where it is raised again: there, what is handled at that moment takes its cause's place.
+        return explain(error) or one_line(error)
     if answer.status_code == FORBIDDEN and _ask(uri, deadline_s, Host="localhost").status_code == OK:
         host = urlsplit(uri).netloc.rpartition("@")[2]
         return f"403, it does not answer to the name {host}: start it with --allowed-hosts {host}, or use its address"
@@ -109,7 +120,7 @@ def _problem(uri: str, deadline_s: float) -> str | None:
     except requests.exceptions.JSONDecodeError:
         pass
     kind = answer.headers.get("Content-Type", "something unnamed")
-    return f"it answers with {kind}, MLflow with JSON: correct MLFLOW_TRACKING_URI (DagsHub's ends in .mlflow)"
+    return f"it answers with {kind}, MLflow with JSON: {NO_MLFLOW}"
 
 
 def _ask(uri: str, timeout_s: float, **headers: str) -> requests.Response:
@@ -134,7 +145,7 @@ def _status(status: int) -> str:
     if status == FORBIDDEN:
         return f"403, {sent} was sent, and may not do this: use a user or token that may write"
     if status == NOT_FOUND:
-        return "404, no MLflow at this address: correct MLFLOW_TRACKING_URI (DagsHub's ends in .mlflow)"
+        return f"404, no MLflow at this address: {NO_MLFLOW}"
     if status >= SERVER_ERROR:
-        return f"{status}, the server or what stands before it is broken: look at its log, then run again"
+        return f"{status}, the server or what stands before it is broken: look at its log; till then {OFFLINE}"
     return f"{status} where 200 was due: correct MLFLOW_TRACKING_URI"

@@ -13,7 +13,7 @@ from mlflow import MlflowClient, artifacts
 from mlflow.entities import Run
 from mlflow.models import Model, infer_signature
 from sklearn.base import ClassifierMixin
-from tracking import create_once, or_none
+from tracking import create_once, or_none, patient
 
 MODEL_FOLDER = "model"
 MODEL_FILE = "model.skops"
@@ -71,7 +71,8 @@ def register(client: MlflowClient, run: Run, model: ClassifierMixin, samples: pd
             serialization_format="skops",
             skops_trusted_types=TRUSTED_TYPES,
         )
-        client.log_artifacts(run_id, path, MODEL_FOLDER)
+        with patient():
+            client.log_artifacts(run_id, path, MODEL_FOLDER)
     source = f"{run.info.artifact_uri}/{MODEL_FOLDER}"
     create_once(
         lambda: client.create_registered_model(name),
@@ -110,7 +111,8 @@ def load(client: MlflowClient, name: str, version: str) -> ClassifierMixin:
     if MODEL_FILE not in {Path(file.path).name for file in artifacts.list_artifacts(uri) or ()}:
         raise ModelError(f"{name} version {version} has no {MODEL_FILE} at {uri}, and other formats may run code")
     with TemporaryDirectory() as folder:
-        file = artifacts.download_artifacts(f"{uri}/{MODEL_FILE}", dst_path=folder)
+        with patient():
+            file = artifacts.download_artifacts(f"{uri}/{MODEL_FILE}", dst_path=folder)
         try:
             return skops.io.load(file, trusted=TRUSTED_TYPES)
         except Exception as error:

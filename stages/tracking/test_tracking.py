@@ -4,11 +4,14 @@ import json
 import os
 import signal
 import threading
+import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
+from functools import partial
 from pathlib import Path
 from urllib.parse import urlsplit
 
+import life
 import pandas as pd
 import pytest
 import registry
@@ -54,6 +57,49 @@ def proxy(uri: str, answered: Callable[[str], bool]) -> Iterator[str]:
             pass
 
     with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler) as httpd:
+        threading.Thread(target=httpd.serve_forever, args=(0.01,), daemon=True).start()
+        yield f"http://127.0.0.1:{httpd.server_port}"
+        httpd.shutdown()
+
+
+@contextmanager
+def breaking(uri: str, since: str, answer: tuple[int, str, bytes]) -> Iterator[str]:
+    """Stand before a server, and answer like that from the first request on whose path holds ``since``."""
+    broken = threading.Event()
+    status, kind, body = answer
+
+    class Handler(http.server.BaseHTTPRequestHandler):
+        def forward(self) -> None:
+            content = self.rfile.read(int(self.headers.get("Content-Length", 0)))
+            if since in self.path:
+                broken.set()
+            if not broken.is_set():
+                upstream = http.client.HTTPConnection(urlsplit(uri).netloc)
+                upstream.request(
+                    self.command, self.path, content, {"Content-Type": self.headers.get("Content-Type", "")}
+                )
+                reply = upstream.getresponse()
+                told = (reply.status, reply.headers.get("Content-Type", ""), reply.read())
+                upstream.close()
+            elif status <= 0:
+                time.sleep(5 if status else 0)
+                self.close_connection = True
+                return
+            else:
+                told = (status, kind, body)
+            self.send_response(told[0])
+            self.send_header("Content-Type", told[1])
+            self.send_header("Content-Length", str(len(told[2])))
+            self.end_headers()
+            self.wfile.write(told[2])
+
+        do_GET = do_POST = do_PUT = forward  # noqa: N815
+
+        def log_message(self, *_: object) -> None:
+            pass
+
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler) as httpd:
+        httpd.daemon_threads = True
         threading.Thread(target=httpd.serve_forever, args=(0.01,), daemon=True).start()
         yield f"http://127.0.0.1:{httpd.server_port}"
         httpd.shutdown()
@@ -164,6 +210,80 @@ def test_what_was_made_behind_a_503_is_not_made_twice(
     assert len(MlflowClient(mlflow_uri).search_model_versions(f"name = '{unique}'")) == 1
 
 
+def test_what_arrived_behind_a_503_is_told_again_without_harm(
+    mlflow_uri: str, unique: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("MLFLOW_HTTP_REQUEST_BACKOFF_FACTOR", "0")
+    stumbled: set[str] = set()
+
+    def once(path: str) -> bool:
+        first = path not in stumbled
+        stumbled.add(path)
+        return first and "experiments/search" not in path
+
+    with proxy(mlflow_uri, once) as uri:
+        monkeypatch.setenv("MLFLOW_TRACKING_URI", uri)
+        with tracking.connect() as to, tracking.training_run(to, unique) as run:
+            tracking.log_values(to, run.info.run_id, params={"p": 1}, metrics={"m": 0.5, "n": 1.0}, tags={"t": "v"})
+            forest = RandomForestClassifier(n_estimators=2, random_state=0).fit(SAMPLES, LABELS)
+            registry.register(to, run, forest, SAMPLES, unique)
+            registry.load(to, unique, "1")
+    [run] = runs_of(unique)
+    assert run.info.status == "FINISHED"
+    assert run.data.metrics == {"m": 0.5, "n": 1.0}
+    assert len(MlflowClient(mlflow_uri).search_model_versions(f"name = '{unique}'")) == 1
+
+
+def train(name: str) -> None:
+    with tracking.connect() as to, tracking.training_run(to, name) as run:
+        tracking.log_values(to, run.info.run_id, metrics={"m": 1.0})
+        forest = RandomForestClassifier(n_estimators=2, random_state=0).fit(SAMPLES, LABELS)
+        registry.register(to, run, forest, SAMPLES, name)
+
+
+# What a server, or what stands before it, makes of every request from one on.
+BROKEN = {
+    "401": (401, "text/html", b"<html>who are you"),
+    "403": (403, "text/plain", b"no"),
+    "404": (404, "application/json", b'{"error": "unsupported endpoint"}'),
+    "500": (500, "text/html", b"<html>oops"),
+    "a page": (200, "text/html", b"<html>sign in"),
+    "hung up": (0, "", b""),
+    "silence": (-1, "", b""),
+}
+
+
+@pytest.mark.parametrize("how", BROKEN)
+@pytest.mark.parametrize("since", ["/runs/log-batch", "/mlflow-artifacts/", "/model-versions/create", "/runs/update"])
+def test_a_server_that_breaks_in_the_middle_is_told_in_one_line_within_seconds(
+    mlflow_uri: str, unique: str, monkeypatch: pytest.MonkeyPatch, how: str, since: str
+) -> None:
+    for name, value in (("BACKOFF_FACTOR", "0"), ("TIMEOUT", "1")):
+        monkeypatch.setenv(f"MLFLOW_HTTP_REQUEST_{name}", value)
+    monkeypatch.setattr(tracking, "FILES_PATIENCE", "1")
+    began = time.monotonic()
+    with breaking(mlflow_uri, since, BROKEN[how]) as uri:
+        monkeypatch.setenv("MLFLOW_TRACKING_URI", uri)
+        with pytest.raises(StageError) as error:
+            train(unique)
+    assert time.monotonic() - began < 30
+    assert uri in str(error.value)
+    assert "\n" not in str(error.value)
+    named = {"401": "MLFLOW_TRACKING_USERNAME", "403": "403", "404": "MLFLOW_TRACKING_URI"}
+    assert named.get(how, "MLflow at") in str(error.value)
+    client = MlflowClient(mlflow_uri)
+    for version in client.search_model_versions(f"name = '{unique}'"):
+        monkeypatch.setenv("MLFLOW_TRACKING_URI", mlflow_uri)
+        assert registry.load(client, unique, version.version)
+
+    # It is back; the next training ends what this one had to leave.
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", mlflow_uri)
+    monkeypatch.setattr(tracking, "end_silent", partial(life.end_silent, silent_s=-1))
+    with tracking.connect() as to, tracking.training_run(to, unique):
+        pass
+    assert sorted(run.info.status for run in runs_of(unique)) == ["FAILED", "FINISHED"]
+
+
 def test_a_server_that_goes_away_is_told_in_one_line(
     mlflow_uri: str, unique: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -185,8 +305,16 @@ def test_a_server_that_is_gone_is_told_even_if_the_client_does_not_say(
         monkeypatch.setenv("MLFLOW_TRACKING_URI", up.enter_context(proxy(mlflow_uri, lambda _: False)))
         connection = tracking.connect()
         connection.__enter__()
-    with pytest.raises(StageError, match="refused"):
-        connection.__exit__(MlflowException, MlflowException("downloading failed"), None)
+
+    def end() -> None:
+        try:
+            fail(MlflowException("downloading failed"))()
+        except MlflowException as failed:  # as a with block hands it on, while it is handled
+            connection.__exit__(MlflowException, failed, None)
+
+    with pytest.raises(StageError) as told:
+        end()
+    assert "the connection broke: look" in str(told.value) or "refused the connection: correct" in str(told.value)
 
 
 def test_what_the_server_refuses_is_told_in_one_line(mlflow_uri: str) -> None:

@@ -20,6 +20,7 @@ import mlflow.data
 import pandas as pd
 import requests
 from contract import StageError
+from life import ALIVE_AT, beating, end_silent, now
 from mlflow import MlflowClient
 from mlflow.data.sources import LocalArtifactDatasetSource
 from mlflow.entities import Dataset, DatasetInput, InputTag, Metric, Param, Run, RunTag
@@ -32,10 +33,12 @@ SETTINGS = {
     "MLFLOW_DISABLE_TELEMETRY": "true",
     "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "2",
     "MLFLOW_HTTP_REQUEST_BACKOFF_FACTOR": "1",
-    "MLFLOW_HTTP_REQUEST_TIMEOUT": "30",
+    "MLFLOW_HTTP_REQUEST_TIMEOUT": "10",
     "MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT": "true",
 }
 
+PATIENCE = "MLFLOW_HTTP_REQUEST_TIMEOUT"
+FILES_PATIENCE = "60"  # a server may store a file elsewhere before it answers
 Made = TypeVar("Made")
 log = logging.getLogger("tracking")
 
@@ -81,14 +84,15 @@ def training_run(client: MlflowClient, experiment: str) -> Iterator[Run]:
         run = _create_run(client, experiment)
         if stopped_by:  # while the run was made, when there was nothing to end yet
             stop(stopped_by, None)
-        log_lineage(client, run.info.run_id)
-        yield run
+        with beating(client, run.info.run_id):
+            end_silent(client, run.info.experiment_id)
+            log_lineage(client, run.info.run_id)
+            yield run
         client.set_terminated(run.info.run_id, "FINISHED")
     except BaseException:
         ending = True  # no signal disturbs it
         if run:
-            log.warning("run %s ends as FAILED", run.info.run_id)
-            client.set_terminated(run.info.run_id, "FAILED")
+            _end_failed(client, run.info.run_id)
         raise
     finally:
         for number, handler in before.items():
@@ -127,8 +131,16 @@ def log_dataset(
 
 def log_files(client: MlflowClient, run_id: str, paths: list[Path], *, folder: str) -> None:
     """Log files to a folder among the run's artifacts."""
-    for path in paths:
-        client.log_artifact(run_id, str(path), folder)
+    with patient():
+        for path in paths:
+            client.log_artifact(run_id, str(path), folder)
+
+
+@contextmanager
+def patient() -> Iterator[None]:
+    """Wait longer for each answer inside the block: where files travel."""
+    with _setting(PATIENCE, FILES_PATIENCE):
+        yield
 
 
 def log_lineage(client: MlflowClient, run_id: str, under: str = "") -> None:
@@ -182,16 +194,32 @@ def _create_run(client: MlflowClient, experiment: str) -> Run:
     )
     mark = uuid4().hex
     return create_once(
-        lambda: client.create_run(existing, tags={"request_id": mark}),
+        lambda: client.create_run(existing, tags={"request_id": mark, ALIVE_AT: now()}),
         look=lambda: next(iter(client.search_runs([existing], f"tags.request_id = '{mark}'")), None),
     )
 
 
-def _without_resending(call: Callable[[], Made]) -> Made:
-    key = "MLFLOW_HTTP_REQUEST_MAX_RETRIES"
-    before = os.environ[key]
-    os.environ[key] = "0"
+def _end_failed(client: MlflowClient, run_id: str) -> None:
+    """End a run; a server that is gone is not waited for, and another training ends it when it is back."""
     try:
+        require_server()
+        _without_resending(lambda: client.set_terminated(run_id, "FAILED"))
+        log.warning("run %s ends as FAILED", run_id)
+    except (MlflowException, requests.RequestException, StageError):
+        log.warning("run %s could not be ended: a training some minutes after the server is back ends it", run_id)
+
+
+def _without_resending(call: Callable[[], Made]) -> Made:
+    with _setting("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0"):
         return call()
+
+
+@contextmanager
+def _setting(name: str, value: str) -> Iterator[None]:
+    """Have MLflow's client, which reads the environment at each call, find another value inside the block."""
+    before = os.environ[name]
+    os.environ[name] = value
+    try:
+        yield
     finally:
-        os.environ[key] = before
+        os.environ[name] = before

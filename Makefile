@@ -9,7 +9,7 @@ STAGES := ingest preprocess train evaluate
 export GIT_SYNC_MESSAGE := $(value M)
 unexport M
 
-.PHONY: help setup-env build run run-host plan doctor $(STAGES:%=run-%) status dag push pull git-sync ui up down \
+.PHONY: help setup-env build run run-host plan doctor $(STAGES:%=run-%) status dag push pull git-sync ui up down sync \
 	clean test chaos lint lock
 
 help: ## List these commands
@@ -65,6 +65,9 @@ ui: setup-env ## Open MLflow in the browser
 
 up: setup-env ## Start the local services (MLflow)
 	@scripts/python scripts/configure.py
+
+sync: setup-env ## Deliver the runs of TRACKING_OFFLINE=1 to the MLflow server that is configured
+	@scripts/python scripts/sync.py
 
 down: setup-env ## Stop the local services; their data stays
 	@scripts/python tracking-server/server.py stop

@@ -80,7 +80,8 @@ def pipeline(surroundings: None, tmp_path_factory: pytest.TempPathFactory) -> Pr
     del surroundings
     root = tmp_path_factory.mktemp("pipeline") / "a projéct"
     root.mkdir()
-    listed = subprocess.run(["git", "ls-files", "-z"], cwd=ROOT, capture_output=True, check=True).stdout.decode()
+    listing = ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"]
+    listed = subprocess.run(listing, cwd=ROOT, capture_output=True, check=True).stdout.decode()
     for name in filter(None, listed.split("\0")):
         if (
             name.startswith(("stages/", ".dvc", "dvc.", "params.yaml", ".gitignore", "metrics/"))

@@ -137,6 +137,8 @@ class Server:
             return ServerError(f"{at}, {who} was sent: set MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD")
         if status == FORBIDDEN:
             return ServerError(f"{at}, {who} was sent, and may not do this: use a user or token that may write")
+        if answer.is_redirect:
+            return ServerError(f"{at}, it sends to {answer.headers['Location']}: set MLFLOW_TRACKING_URI accordingly")
         try:
             told = answer.json()
             return RefusedError(str(told["error_code"]), " ".join(str(told.get("message", "")).split())[:300])

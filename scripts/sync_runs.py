@@ -5,7 +5,7 @@ import json
 import tempfile
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from mlflow_rest import NOT_FOUND, PAGE, PAUSES_S, Json, RefusedError, Server, ServerError, proxied
 
@@ -26,6 +26,7 @@ class Delivered:
     run_id: str
     artifact_uri: str
     words: str
+    deleted: bool = False
 
 
 def origin(source: Server) -> str:
@@ -77,13 +78,18 @@ class Deliverer:
         state = state_of(run)
         copy = copies.get(label)
         if copy and copy["info"].get("lifecycle_stage") == "deleted":
-            return _delivered(copy, "was deleted there, and stays so")
+            return replace(_delivered(copy, "was deleted there, and stays so"), deleted=True)
         if copy and tags_of(copy).get(STATE) == state:
             return _delivered(copy, "")
         first = copy is None
         copy = copy or self._create(experiment_id, run, label)
         copies[label] = copy
-        told = self._fill(run, copy)
+        try:
+            told = self._fill(run, copy)
+        except RefusedError:
+            # It has a part of the run, and is not under way: it would look so for ever.
+            self._target.post("runs/update", {"run_id": copy["info"]["run_id"], "status": "FAILED"})
+            raise
         self._finish(run, copy, state)
         return _delivered(copy, f"{'delivered' if first else 'completed'} as {copy['info']['run_id']}: {told}")
 

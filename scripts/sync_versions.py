@@ -38,7 +38,7 @@ class VersionDeliverer:
             ServerError: The target is away.
         """
         run_id = version.get("run_id", "")
-        if run_id not in copies:
+        if run_id not in copies or copies[run_id].deleted:
             return ""
         name = version["name"]
         label = f"{self._origin}/{name}/{version['version']}"
@@ -71,6 +71,6 @@ class VersionDeliverer:
             except RefusedError as error:
                 if error.code != "RESOURCE_ALREADY_EXISTS":
                     raise
-            copies = ((tag["value"], found) for found in versions(self._target, name) for tag in found.get("tags", []))
-            self._models[name] = {label: found["version"] for label, found in copies if label.startswith(self._origin)}
+            copies = ((tag, found) for found in versions(self._target, name) for tag in found.get("tags", []))
+            self._models[name] = {tag["value"]: found["version"] for tag, found in copies if tag["key"] == FROM}
         return self._models[name]

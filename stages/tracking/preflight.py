@@ -22,18 +22,18 @@ Answer = TypeVar("Answer")
 NO_MLFLOW = "correct MLFLOW_TRACKING_URI (DagsHub's ends in .mlflow)"
 OK, UNAUTHORIZED, FORBIDDEN, NOT_FOUND, SERVER_ERROR = 200, 401, 403, 404, 500
 
-OFFLINE = "use the local one: `make up`, or `TRACKING_OFFLINE=1 make run` and later `make sync`"
+OFFLINE = "`make up` starts the local one, TRACKING_OFFLINE=1 uses it in place of another until `make sync`"
 # The first that is among an error's causes tells what happened.
 NO_ANSWER: list[tuple[type[BaseException], str]] = [
-    (socket.gaierror, f"no host of that name: correct MLFLOW_TRACKING_URI, or without a network {OFFLINE}"),
-    (ConnectionRefusedError, f"refused the connection: correct MLFLOW_TRACKING_URI; while it is away {OFFLINE}"),
+    (socket.gaierror, f"no host of that name: correct MLFLOW_TRACKING_URI; without a network, {OFFLINE}"),
+    (ConnectionRefusedError, f"refused the connection: correct MLFLOW_TRACKING_URI; {OFFLINE}"),
     (PermissionError, "this stage may not connect to it: give it `network: tracking` in dvc.yaml"),
     (ssl.SSLError, "TLS failed: is it http:// or https://? MLFLOW_TRACKING_SERVER_CERT_PATH names a CA's certificate"),
-    (TimeoutError, f"timeout, no answer: look at its log, and for a firewall between; while it is away {OFFLINE}"),
-    (requests.exceptions.RetryError, f"server errors (5xx), again and again: look at its log; till then {OFFLINE}"),
+    (TimeoutError, f"timeout, no answer: look at its log, and for a firewall between; {OFFLINE}"),
+    (requests.exceptions.RetryError, f"server errors (5xx), again and again: look at its log; {OFFLINE}"),
     (
         requests.RequestException,
-        f"the connection broke: look at its log, or correct MLFLOW_TRACKING_URI; till then {OFFLINE}",
+        f"the connection broke: look at its log, or correct MLFLOW_TRACKING_URI; {OFFLINE}",
     ),
 ]
 
@@ -147,5 +147,5 @@ def _status(status: int) -> str:
     if status == NOT_FOUND:
         return f"404, no MLflow at this address: {NO_MLFLOW}"
     if status >= SERVER_ERROR:
-        return f"{status}, the server or what stands before it is broken: look at its log; till then {OFFLINE}"
+        return f"{status}, the server or what stands before it is broken: look at its log; {OFFLINE}"
     return f"{status} where 200 was due: correct MLFLOW_TRACKING_URI"

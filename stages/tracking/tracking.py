@@ -38,7 +38,7 @@ SETTINGS = {
 }
 
 PATIENCE = "MLFLOW_HTTP_REQUEST_TIMEOUT"
-FILES_PATIENCE = "60"  # a server may store a file elsewhere before it answers
+FILES_PATIENCE = "30"  # a server may store a file elsewhere before it answers
 Made = TypeVar("Made")
 log = logging.getLogger("tracking")
 

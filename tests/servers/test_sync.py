@@ -129,15 +129,15 @@ def whole(server: Server, run: dict[str, Any]) -> dict[str, Any]:
             (point["step"], point["timestamp"], str(point["value"]))
             for point in server.pages("metrics/get-history", "metrics", run_id=info["run_id"], metric_key=metric["key"])
         )
-        for metric in data["metrics"]
+        for metric in data.get("metrics", [])
     }
     versions = server.pages("model-versions/search", "model_versions", filter=f"run_id = '{info['run_id']}'")
     return {
-        "info": {key: info[key] for key in ("status", "start_time", "end_time", "run_name")},
-        "params": {entry["key"]: entry["value"] for entry in data["params"]},
+        "info": {key: info.get(key) for key in ("status", "start_time", "end_time", "run_name")},
+        "params": {entry["key"]: entry["value"] for entry in data.get("params", [])},
         "tags": {entry["key"]: entry["value"] for entry in data["tags"] if entry["key"] not in {FROM, STATE}},
         "metrics": histories,
-        "inputs": [(entry["dataset"], entry["tags"]) for entry in run["inputs"]["dataset_inputs"]],
+        "inputs": [(entry["dataset"], entry["tags"]) for entry in run.get("inputs", {}).get("dataset_inputs", [])],
         "artifacts": artifacts,
         "versions": [(found["name"], found["source"].removeprefix(info["artifact_uri"])) for found in versions],
     }
@@ -193,6 +193,34 @@ def test_a_run_under_way_is_left_for_later(clone: Path, serve: Callable[[str], F
     source.post("runs/update", {"run_id": run_id, "status": "FAILED", "end_time": 1_700_000_005_000})
     sync(clone, source.uri, place.settings)
     assert [run["info"]["status"] for run in held(a_server(place), unique)] == ["FAILED"]
+
+
+def test_a_copy_that_was_deleted_stays_so(clone: Path, serve: Callable[[str], Fronts], unique: str) -> None:
+    source, place = a_server(serve(NEWEST).place("as it is")), serve(OLDEST).place("as it is")
+    record(source, unique, unique)
+    sync(clone, source.uri, place.settings)
+    target = a_server(place)
+    where = target.get("experiments/get-by-name", experiment_name=unique)["experiment"]["experiment_id"]
+    [copy] = target.pages("runs/search", "runs", {"experiment_ids": [where]})
+    target.post("runs/delete", {"run_id": copy["info"]["run_id"]})
+    assert "was deleted there" in sync(clone, source.uri, place.settings)
+    assert held(target, unique) == []
+    assert numbers(target, unique) == ["1"]
+
+
+def test_what_the_target_refuses_is_told_and_the_rest_is_delivered(
+    clone: Path, serve: Callable[[str], Fronts], unique: str
+) -> None:
+    source, place = a_server(serve(NEWEST).place("as it is")), serve(OLDEST).place("as it is")
+    refused, other = (record(source, unique, started=1_700_000_000_000 + second) for second in (1, 2))
+    source.post("runs/set-tag", {"run_id": refused, "key": "long", "value": "x" * 7000})  # 2.7 takes 5000
+    told = sync(clone, source.uri, place.settings, code=1)
+    assert f"{refused}: not delivered: INVALID_PARAMETER_VALUE" in told
+    assert f"{other} (FINISHED): delivered" in told
+    assert [run["info"]["status"] for run in held(a_server(place), unique)] == ["FAILED", "FINISHED"]
+    source.post("runs/set-tag", {"run_id": refused, "key": "long", "value": "x"})
+    sync(clone, source.uri, place.settings)
+    assert held(a_server(place), unique) == held(source, unique)
 
 
 def test_a_copy_is_not_copied_back(clone: Path, serve: Callable[[str], Fronts], unique: str) -> None:

@@ -1,0 +1,139 @@
+"""A server that fails while a stage is at work: one line within seconds, and nothing left half."""
+
+import json
+import re
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import requests
+from tests.servers.conftest import Fronts
+from tests.support.cases import cases
+from tests.support.mlflow_servers import NEWEST, MlflowServer, mlflow_server
+from tests.support.projects import Project
+from tests.support.servers import forwarding
+
+RUNNING_S = 60
+TOLD_WITHIN_S = 60
+
+
+def runs(uri: str, experiment: str = "iris") -> list[dict[str, Any]]:
+    found = requests.get(
+        f"{uri}/api/2.0/mlflow/experiments/get-by-name", params={"experiment_name": experiment}, timeout=30
+    )
+    if found.status_code == 404:
+        return []
+    body = {"experiment_ids": [found.json()["experiment"]["experiment_id"]]}
+    answer = requests.post(f"{uri}/api/2.0/mlflow/runs/search", json=body, timeout=30).json()
+    return list(answer.get("runs", []))
+
+
+def versions(uri: str) -> list[dict[str, Any]]:
+    answer = requests.get(f"{uri}/api/2.0/mlflow/model-versions/search", timeout=30).json()
+    return list(answer.get("model_versions", []))
+
+
+@pytest.fixture
+def server(tmp_path: Path) -> Any:
+    with mlflow_server(NEWEST, tmp_path / "mlflow") as server:
+        yield server
+
+
+def test_a_server_killed_while_train_runs_is_told_and_the_next_training_ends_its_run(
+    pipeline: Project, server: MlflowServer
+) -> None:
+    params = pipeline.read("params.yaml")
+    pipeline.write("params.yaml", re.sub("n_estimators: .*", "n_estimators: 3000", params, count=1))
+    env = {"MLFLOW_TRACKING_URI": server.uri}
+    try:
+        with pipeline.with_env(**env).started("dvc-runner", "run", "--force", "--single-item", "train") as process:
+            until = time.monotonic() + RUNNING_S
+            while not [run for run in runs(server.uri) if run["info"]["status"] == "RUNNING"]:
+                assert time.monotonic() < until
+                time.sleep(0.1)
+            server.kill()
+            began = time.monotonic()
+            printed, _ = process.communicate(timeout=TOLD_WITHIN_S)
+    finally:
+        pipeline.write("params.yaml", params)
+    assert time.monotonic() - began < TOLD_WITHIN_S
+    assert process.returncode == 1, printed
+    assert f"ERROR MLflow at {server.uri}: refused the connection" in printed
+    assert "TRACKING_OFFLINE=1" in printed
+    assert "Traceback" not in printed
+
+    server.start()
+    [left] = runs(server.uri)
+    assert left["info"]["status"] == "RUNNING"
+    assert versions(server.uri) == []
+    # Five minutes later, as far as the next training can tell.
+    silent = {"run_id": left["info"]["run_id"], "key": "alive_at", "value": str(int(time.time()) - 400)}
+    requests.post(f"{server.uri}/api/2.0/mlflow/runs/set-tag", json=silent, timeout=30).raise_for_status()
+    pipeline.run("run", "--force", "--single-item", "train", env=env).ended(0)
+    assert sorted(run["info"]["status"] for run in runs(server.uri)) == ["FAILED", "FINISHED"]
+    assert len(versions(server.uri)) == 1
+
+
+@pytest.fixture(scope="module")
+def trained(pipeline: Project, serve: Callable[[str], Fronts]) -> str:
+    """Train, for evaluations that fail; give the server's address."""
+    uri = serve(NEWEST).server.uri
+    pipeline.run("run", "--force", "--single-item", "train", env={"MLFLOW_TRACKING_URI": uri}).ended(0)
+    return uri
+
+
+@cases(
+    "at",
+    {
+        "reads the version": ("/model-versions/get",),
+        "fetches the model": ("/mlflow-artifacts/artifacts/",),
+        "reads the alias": ("/registered-models/get",),
+        "logs": ("/runs/log-inputs",),
+        "moves the alias": ("/registered-models/alias",),
+    },
+)
+def test_a_server_that_dies_while_evaluate_runs_is_told_and_moves_no_alias(
+    pipeline: Project, trained: str, at: str
+) -> None:
+    uri = trained
+    pointer = json.loads(pipeline.read("models/model_metadata.json"))
+    dead = [False]
+
+    def seen(method: str, path: str, when: str) -> int | None:
+        del method, when
+        dead[0] = dead[0] or at in path
+        return 0 if dead[0] else None
+
+    with forwarding(uri, seen) as front:
+        began = time.monotonic()
+        env = {"MLFLOW_TRACKING_URI": front}
+        ended = pipeline.run("run", "--force", "--single-item", "evaluate", env=env).ended(1)
+        assert time.monotonic() - began < TOLD_WITHIN_S
+        assert f"ERROR MLflow at {front}" in ended.text
+        assert "TRACKING_OFFLINE=1" in ended.text
+    assert dead[0]
+    model = requests.get(
+        f"{uri}/api/2.0/mlflow/registered-models/get", params={"name": pointer["model_name"]}, timeout=30
+    ).json()["registered_model"]
+    aliases = {alias["alias"]: alias["version"] for alias in model.get("aliases", [])}
+    assert pointer["model_version"] not in aliases.values()
+
+
+@cases("status", {"503": (503,), "hung up on": (0,)})
+def test_a_server_that_stumbles_now_and_then_is_tried_again(
+    pipeline: Project, serve: Callable[[str], Fronts], status: int
+) -> None:
+    uri = serve(NEWEST).server.uri
+    before = len(runs(uri)), len(versions(uri))
+    numbers = iter(range(1, 10**6))
+
+    def seen(method: str, path: str, when: str) -> int | None:
+        asked = method == "GET" and "max_results=1" in path  # what a stage asks before it starts
+        return status if when == "answered" and not asked and next(numbers) % 4 == 0 else None
+
+    with forwarding(uri, seen) as front:
+        env = {"MLFLOW_TRACKING_URI": front}
+        pipeline.run("run", "--force", "--single-item", "train", "evaluate", env=env).ended(0)
+    assert (len(runs(uri)), len(versions(uri))) == (before[0] + 1, before[1] + 1)

@@ -29,8 +29,8 @@ LOCKS = {
     "3.17.2": server_env.LOCK_FILE,
 }
 OLDEST, NEWEST = next(iter(LOCKS)), list(LOCKS)[-1]
-# What the two oldest need is not there for newer Pythons.
-OLD_PYTHONS = ((3, 10), (3, 11))
+# What the two oldest need is not there for newer Pythons, and the locks are for 3.11 and newer.
+OLD_PYTHON = (3, 11)
 NEEDS_OLD_PYTHON = ("2.7.1", "2.11.3")
 # Read before the tests' own cache takes its place: these environments are made once per machine.
 CACHE = os.environ.get("XDG_CACHE_HOME") or str(Path.home() / ".cache")
@@ -54,7 +54,7 @@ def missing(what: str) -> None:
 def python_of(version: str) -> str:
     """Give the Python that has this MLflow, installed when this machine has none."""
     base = sys.executable
-    if version in NEEDS_OLD_PYTHON and sys.version_info[:2] not in OLD_PYTHONS:
+    if version in NEEDS_OLD_PYTHON and sys.version_info[:2] != OLD_PYTHON:
         base = _old_python()
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("XDG_CACHE_HOME", CACHE)
@@ -62,13 +62,13 @@ def python_of(version: str) -> str:
 
 
 def _old_python() -> str:
-    question = "import sys; print(sys.executable, sys.version_info[0], sys.version_info[1])"
-    for name in ("python3.11", "python3.10"):
-        if found := shutil.which(name):
-            done = subprocess.run([found, "-c", question], capture_output=True, text=True, check=False)
-            if done.returncode == 0 and name.removeprefix("python").split(".") == done.stdout.split()[-2:]:
-                return done.stdout.rsplit(maxsplit=2)[0]
-    missing("MLflow before 2.12 runs on Python 3.10 and 3.11, and neither is here")
+    if found := shutil.which("python3.11"):
+        question = "import sys; print(sys.executable, sys.version_info[:2] == (3, 11))"
+        done = subprocess.run([found, "-c", question], capture_output=True, text=True, check=False)
+        path, _, right = done.stdout.strip().rpartition(" ")
+        if done.returncode == 0 and right == "True":
+            return path
+    missing("MLflow before 2.12 is locked for Python 3.11, and there is no python3.11 that runs")
     raise AssertionError
 
 

@@ -67,7 +67,7 @@ def connect() -> Iterator[MlflowClient]:
 
 @contextmanager
 def training_run(client: MlflowClient, experiment: str) -> Iterator[Run]:
-    """Open a run that ends FINISHED, or FAILED after an exception, SIGTERM or Ctrl-C; see ``life`` for what prevents it."""
+    """Open a run that ends FINISHED, or FAILED after an exception, SIGTERM or Ctrl-C; else ``life`` ends it later."""
     run: Run | None = None
     stopped_by: int | None = None
     ending = False

@@ -68,6 +68,7 @@ class ReasonKind(StrEnum):
     FORCED = "forced"
     ALWAYS_CHANGED = "always_changed"
     UPSTREAM = "upstream"
+    REGISTRY = "registry"
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -142,7 +143,8 @@ class Limits:
 class Container:
     """``meta.container`` of a stage, checked; exactly one of ``build`` and ``image`` is set.
 
-    ``retries`` is how often a failure that a repeat can mend is met with one.
+    ``retries`` is how often a failure that a repeat can mend is met with one. ``registers`` is the out, POSIX and
+    relative to the root, that names a version in the model registry.
     """
 
     build: Build | None = None
@@ -151,6 +153,7 @@ class Container:
     secrets: tuple[str, ...] = ()
     limits: Limits = Limits()
     retries: int = 0
+    registers: str | None = None
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -52,6 +52,8 @@ def run(request: Request, executor_name: str | None, telling: Telling, name: str
         except KeyboardInterrupt:
             telling.broken_off("cancelled", EXIT_INTERRUPTED)
             raise
+        if work.registered.away:
+            telling.write(work.registered.away)
         if name and work.look:
             up_to_date.keep(project.root, name, work.look)
         telling.ended(work.outcome, work.exit_code, tuple(work.results.values()))

@@ -1,7 +1,7 @@
 """What DVC knows of a project, asked without changing anything. A part of the DVC adapter."""
 
 import logging
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +15,8 @@ from dvc_runner.model import Kind, Reason, Selection, Stage
 from dvc_runner.workspace import dvc_run_cache, dvc_stage
 from dvc_runner.workspace.dvc_errors import told
 from dvc_runner.workspace.dvc_watch import Watch
+
+Holds = Callable[[str], bool]
 
 
 class DvcPlan:
@@ -191,10 +193,34 @@ class DvcPlan:
             missing = [dep.fs_path for dep in dvc_stage.absent(self._stages[address])]
         return any(path not in there and not any(_overlap(path, one) for one in there) for path in missing)
 
-    def restorable(self, address: str, brought: Mapping[str, str], *, run_cache: bool) -> dict[str, str] | None:
-        """Give the outs, by path and hash, that the run-cache has for a changed stage; None if it has not."""
+    def restorable(
+        self, address: str, brought: Mapping[str, str], *, run_cache: bool, holds: Holds
+    ) -> dict[str, str] | None:
+        """Give the outs, by path and hash, that the run-cache has for a changed stage; None if it has not.
+
+        ``holds`` says of what an out says whether the registry has it, where the stage registers a model.
+        """
         with told():
-            return dvc_run_cache.entry_of(self._stages[address], brought, run_cache=run_cache)
+            accept = self._accept(address, holds)
+            found = dvc_run_cache.cached_of(self._stages[address], brought, run_cache=run_cache, accept=accept)
+            return dvc_run_cache.outs_of(found) if found else None
+
+    def _accept(self, address: str, holds: Holds) -> dvc_run_cache.Accept | None:
+        """Give what says whether outs in the cache will do; None for a stage that registers no model."""
+        stage = self._stages[address]
+        container = dvc_stage.read(stage, self.root).container
+        if container is None or container.registers is None:
+            return None
+        path = str(self.root / container.registers)
+
+        def accept(outs: Mapping[str, str]) -> bool:
+            try:
+                file = self._repo.cache.local.oid_to_path(outs[path])
+                return holds(Path(file).read_text(encoding="utf-8", errors="replace"))
+            except (KeyError, OSError):
+                return False
+
+        return accept
 
     def revision(self) -> tuple[str | None, str | None, bool | None]:
         """Give git's commit, branch and whether the work tree differs; None where there is none."""

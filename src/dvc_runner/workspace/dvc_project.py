@@ -2,8 +2,8 @@
 
 import contextlib
 import json
-import re
 from collections.abc import Callable, Iterator, Mapping
+from dataclasses import replace
 from pathlib import Path
 from types import MethodType
 
@@ -16,18 +16,16 @@ from dvc.stage.cache import RunCacheNotFoundError, RunCacheNotSupported
 from dvc_runner.errors import StageError, WorkspaceBusyError
 from dvc_runner.interrupts import INTERRUPTS
 from dvc_runner.model import Handling, ShellCommands, Stage
-from dvc_runner.workspace import dvc_lock, dvc_remote, dvc_stage, stamps
+from dvc_runner.workspace import dvc_leftovers, dvc_lock, dvc_remote, dvc_run_cache, dvc_stage, stamps
 from dvc_runner.workspace.aside import aside
 from dvc_runner.workspace.dvc_errors import told
 from dvc_runner.workspace.dvc_ignore import Ignored
-from dvc_runner.workspace.dvc_plan import DvcPlan
+from dvc_runner.workspace.dvc_plan import DvcPlan, Holds
 from dvc_runner.workspace.dvc_watch import Watch
 from dvc_runner.workspace.places import ASIDE
 from dvc_runner.workspace.up_to_date import Look
 
 LOCK_TRIES = 20
-# How dvc_objects calls the files in which it tries links, and makes copies.
-LEFT_BY_DVC = re.compile(r"\.[A-Za-z0-9_-]{22}\.tmp")
 
 
 class DvcProject(DvcPlan):
@@ -72,10 +70,7 @@ class DvcProject(DvcPlan):
 
     def sweep(self) -> None:
         """Remove what a killed DVC left beside outs: it makes such files only under its lock, which we hold."""
-        for folder in {Path(out).parent for address in self._stages for out in self.outs(address)}:
-            for left in folder.glob(".*.tmp"):
-                if LEFT_BY_DVC.fullmatch(left.name) and left.is_file():
-                    left.unlink()
+        dvc_leftovers.sweep({Path(out).parent for address in self._stages for out in self.outs(address)})
 
     def see_project(self, last: Look | None) -> None:
         """Look at what says which stages there are; ``last`` is what it looked like when nothing was to do."""
@@ -96,7 +91,9 @@ class DvcProject(DvcPlan):
             for address in self._stages if done else ():
                 if not self._watch.is_proved(address) and self.reasons(address, forced=False):
                     break
-            return self._watch.look(tuple(self._stages), self._lock_files.stamps(), last)
+            pointers = (dvc_stage.registers(stage) for stage in self._stages.values())
+            look = self._watch.look(tuple(self._stages), self._lock_files.stamps(), last)
+            return replace(look, pointers=tuple(filter(None, pointers)))
 
     def pull_run_cache(self) -> None:
         """Fetch what the default remote has of the run-cache; one that has none is fine."""
@@ -116,8 +113,10 @@ class DvcProject(DvcPlan):
                 return False
         return True
 
-    def restore(self, address: str, handling: Handling) -> bool:
+    def restore(self, address: str, handling: Handling, holds: Holds) -> bool:
         """Bring a stage's outs back from the run-cache, if it ran with the same inputs before.
+
+        Where the stage registers a model, only what names one of which the registry ``holds`` will do.
 
         Raises:
             StageError: A dep is missing.
@@ -128,12 +127,20 @@ class DvcProject(DvcPlan):
                 for dep in dvc_stage.missing_deps(stage):
                     self._repo.pull(dep.def_path)
             dvc_stage.check_deps(stage)
-        if not handling.pull and self.restorable(address, {}, run_cache=handling.run_cache) is None:
+            accept = self._accept(address, holds)
+            pull, run_cache = handling.pull, handling.run_cache
+            cached = dvc_run_cache.cached_of(stage, {}, run_cache=run_cache, accept=accept, fetch=pull)
+        if cached is None:
             return False
         outs = [Path(out.fs_path) for out in stage.outs if not out.persist]
         with told(), aside(outs, self.root / ASIDE) as put_back:
             try:
-                self._repo.stage_cache.restore(stage, run_cache=handling.run_cache, pull=handling.pull)
+                if accept:
+                    # DVC would take the newest.
+                    stage.save_deps()
+                    cached.checkout()
+                else:
+                    self._repo.stage_cache.restore(stage, run_cache=run_cache, pull=pull)
             except RunCacheNotFoundError:
                 put_back()
                 return False
@@ -159,10 +166,7 @@ class DvcProject(DvcPlan):
         try:
             yield
         finally:
-            self._relock()
-
-    def _relock(self) -> None:
-        self._patiently(self._repo.lock.lock)
+            self._patiently(self._repo.lock.lock)
 
     def _patiently(self, act: Callable[[], object]) -> None:
         for attempt in range(LOCK_TRIES):

@@ -165,6 +165,14 @@ def that_dvc_reads() -> list[tuple[str, str]]:
     return [(name, os.environ[name]) for name in sorted(names) if not name.startswith("DVC_RUNNER_")]
 
 
+def user() -> str:
+    """Give who a person is, as far as the system tells."""
+    try:
+        return getpass.getuser()
+    except (KeyError, OSError):
+        return f"user {os.getuid()}"
+
+
 def prepare_for_dvc() -> None:
     """Keep DVC from two things: sending usage figures, and failing where the user has no name."""
     os.environ.setdefault("DVC_NO_ANALYTICS", "1")

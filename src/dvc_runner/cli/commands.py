@@ -36,7 +36,7 @@ def run(request: Request, executor_name: str | None, telling: Telling, name: str
     What it all looks like at the end is kept under ``name``, if one is given: the next run may have nothing to do.
     """
     with opened() as (project, settings):
-        executor = _executor(project.root, settings, executor_name, telling.write)
+        executor = executor_of(project.root, settings, executor_name, telling.write)
         record = telling.started(project.root, executor.name)
         watch = Preparing(telling.write, live())
         preparations = Preparations(executor, project.root, record.folder, settings.values, watch)
@@ -70,7 +70,7 @@ def execute(argv: list[str], executor_name: str | None) -> int:
         project.find(address, Path.cwd(), argv)
         # DVC's address of it, which is relative to another folder than ours.
         stage = dataclasses.replace(project.hash_deps(address), address=address, argv=tuple(argv))
-        executor = _executor(project.root, settings, executor_name, err)
+        executor = executor_of(project.root, settings, executor_name, err)
         preparations = _preparations(project, settings, executor)
         with executor.opened(), preparations.opened():
             around = surroundings(project, settings, executor)
@@ -88,7 +88,7 @@ def build(targets: tuple[str, ...], executor_name: str | None) -> int:
         wanted = [stage for stage in stages if stage.container]
         for stage in wanted:
             check(stage)
-        executor = _executor(project.root, settings, executor_name, err)
+        executor = executor_of(project.root, settings, executor_name, err)
         preparations = _preparations(project, settings, executor)
         codes = [0]
         with executor.opened(), preparations.opened():
@@ -118,7 +118,8 @@ def opened(home: Path | None = None) -> Iterator[tuple[DvcProject, Settings]]:
             yield project, settings
 
 
-def _executor(root: Path, settings: Settings, name: str | None, write: Callable[[str], None]) -> Executor:
+def executor_of(root: Path, settings: Settings, name: str | None, write: Callable[[str], None]) -> Executor:
+    """Choose how stages run, and say why."""
     executor, why = choose(
         name or settings.executor,
         root,

@@ -29,6 +29,12 @@ def add(command: Add) -> None:
     lineage = command("lineage", "show what a version comes from", "dvc-runner models lineage production")
     lineage.add_argument("version", metavar="VERSION", help=VERSION)
     _json(lineage)
+    reproduce = command(
+        "reproduce", "make a version again from its commit, and compare", "dvc-runner models reproduce production"
+    )
+    reproduce.add_argument("version", metavar="VERSION", help=VERSION)
+    reproduce.add_argument("--tracking-uri", metavar="URI", help="the MLflow server that the runs of this go to")
+    _json(reproduce)
 
 
 def _moving(parser: argparse.ArgumentParser, *, why: str) -> None:

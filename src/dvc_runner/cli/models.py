@@ -9,6 +9,7 @@ from pathlib import Path
 from dvc_runner.cli import settings as settings_file
 from dvc_runner.cli.commands import opened
 from dvc_runner.cli.printing import out
+from dvc_runner.cli.reproduce import reproduce
 from dvc_runner.errors import ConfigurationError, UsageError
 from dvc_runner.report import models as report
 from dvc_runner.tracking import aliases, lineage, models, pointer
@@ -26,6 +27,9 @@ def run(parsed: argparse.Namespace) -> int:
         if parsed.action == "list":
             return _list(server, parsed)
         known = models.model(server, parsed.model or _of_project(project, server))
+        if parsed.action == "reproduce":
+            one = _candidate(server, known, parsed.version)
+            return reproduce(project, settings, one, tracking_uri=parsed.tracking_uri, as_json=parsed.json)
         return COMMANDS[parsed.action](server, known, parsed)
 
 
@@ -114,7 +118,7 @@ def _move(server: TrackingServer, known: RegisteredModel, to: str, parsed: argpa
 
 def _lineage(server: TrackingServer, known: RegisteredModel, parsed: argparse.Namespace) -> int:
     one = _candidate(server, known, parsed.version)
-    found = lineage.of(server, one)
+    found = lineage.of(server, one.run) if one.run else {}
     if not found:
         raise ConfigurationError(
             f"{known.name} version {one.version.version} has no lineage: what made it did not log any",

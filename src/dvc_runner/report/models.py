@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from typing import Any
 
+from dvc_runner.pipeline.reproduction import Compared
 from dvc_runner.tracking.aliases import Move
 from dvc_runner.tracking.models import Candidate, ModelVersion, RegisteredModel
 
@@ -147,6 +148,14 @@ def of_lineage(found: Mapping[str, Any]) -> list[str]:
         else:
             lines.append(f"{key}  {value}")
     return lines
+
+
+def of_reproduction(found: Sequence[Compared]) -> list[str]:
+    """Give what was made then and now beside each other."""
+    rows = [
+        (SAME if one.is_same else DIFFERS, one.kind, one.name, one.then or MISSING, one.now or MISSING) for one in found
+    ]
+    return table([("", "", "", "then", "now"), *rows])
 
 
 def as_json(known: RegisteredModel, one: Candidate) -> dict[str, Any]:

@@ -4,18 +4,16 @@ import json
 import urllib.parse
 from typing import Any
 
-from dvc_runner.tracking.models import Candidate
+from dvc_runner.tracking.models import TrackedRun
 from dvc_runner.tracking.server import OK, TrackingServer
 
 FILE = "lineage.json"
 PREFIX = "lineage."
 
 
-def of(server: TrackingServer, one: Candidate) -> dict[str, Any]:
-    """Give the run's ``lineage.json``; where the server does not hand it out, what the run's tags tell of it."""
-    if one.run is None:
-        return {}
-    asked = urllib.parse.urlencode({"path": FILE, "run_uuid": one.run.run_id})
+def of(server: TrackingServer, run: TrackedRun) -> dict[str, Any]:
+    """Give a run's ``lineage.json``; where the server does not hand it out, what the run's tags tell of it."""
+    asked = urllib.parse.urlencode({"path": FILE, "run_uuid": run.run_id})
     answer = server.ask(f"/get-artifact?{asked}")
     try:
         found = json.loads(answer.text) if answer.status == OK else None
@@ -23,7 +21,7 @@ def of(server: TrackingServer, one: Candidate) -> dict[str, Any]:
         found = None
     if isinstance(found, dict):
         return found
-    return {key.removeprefix(PREFIX): _value(text) for key, text in one.run.tags.items() if key.startswith(PREFIX)}
+    return {key.removeprefix(PREFIX): _value(text) for key, text in run.tags.items() if key.startswith(PREFIX)}
 
 
 def _value(text: str) -> object:

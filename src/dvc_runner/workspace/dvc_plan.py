@@ -22,8 +22,8 @@ Holds = Callable[[str], bool]
 class DvcPlan:
     """One DVC project, for the length of one command; stages are named by their address."""
 
-    def __init__(self, folder: Path) -> None:
-        """Open the project that ``folder`` belongs to.
+    def __init__(self, folder: Path, cache: Path | None = None) -> None:
+        """Open the project that ``folder`` belongs to; ``cache`` is used in place of its own, if given.
 
         Raises:
             ConfigurationError: There is none, or its files cannot be read.
@@ -31,7 +31,7 @@ class DvcPlan:
         # DVC's words go to its logger; ours say the same with the way out.
         logging.getLogger("dvc").setLevel(logging.CRITICAL)
         with told():
-            self._repo = Repo(str(folder))
+            self._repo = Repo(str(folder), config={"cache": {"dir": str(cache)}} if cache else None)
         self.root = Path(self._repo.root_dir)
         # Where files of DVC 2 lie too: files/md5 in it is the newer ones'.
         self.cache = Path(self._repo.cache.legacy.path)

@@ -8,24 +8,21 @@ from pathlib import Path
 from types import MethodType
 
 from dvc.exceptions import CheckoutError
-from dvc.lock import LockError
 from dvc.repo import lock_repo
 from dvc.stage import PipelineStage
 from dvc.stage.cache import RunCacheNotFoundError, RunCacheNotSupported
 
-from dvc_runner.errors import StageError, WorkspaceBusyError
+from dvc_runner.errors import StageError
 from dvc_runner.interrupts import INTERRUPTS
 from dvc_runner.model import Handling, ShellCommands, Stage
 from dvc_runner.workspace import dvc_leftovers, dvc_lock, dvc_remote, dvc_run_cache, dvc_stage, stamps
 from dvc_runner.workspace.aside import aside
-from dvc_runner.workspace.dvc_errors import told
+from dvc_runner.workspace.dvc_errors import patiently, told
 from dvc_runner.workspace.dvc_ignore import Ignored
 from dvc_runner.workspace.dvc_plan import DvcPlan, Holds
 from dvc_runner.workspace.dvc_watch import Watch
 from dvc_runner.workspace.places import ASIDE
 from dvc_runner.workspace.up_to_date import Look
-
-LOCK_TRIES = 20
 
 
 class DvcProject(DvcPlan):
@@ -34,13 +31,13 @@ class DvcProject(DvcPlan):
     That holds DVC's own lock, and lets go of it while a stage's command runs, as ``dvc repro`` does.
     """
 
-    def __init__(self, folder: Path) -> None:
-        """Open the project that ``folder`` belongs to.
+    def __init__(self, folder: Path, cache: Path | None = None) -> None:
+        """Open the project that ``folder`` belongs to; ``cache`` is used in place of its own, if given.
 
         Raises:
             ConfigurationError: There is none, or its files cannot be read.
         """
-        super().__init__(folder)
+        super().__init__(folder, cache)
         self._stamps: dict[str, Mapping[str, stamps.Stamp | None]] = {}
         self._lock_files = dvc_lock.LockFiles(Path(self._repo.tmp_dir))
         self._ignored = Ignored(self._repo)
@@ -55,7 +52,7 @@ class DvcProject(DvcPlan):
             WorkspaceBusyError: Another dvc command holds it for long.
         """
         with told(), contextlib.ExitStack() as stack:
-            self._patiently(lambda: stack.enter_context(lock_repo(self._repo)))
+            patiently(lambda: stack.enter_context(lock_repo(self._repo)), self.root)
             self._repo.scm_context.quiet = True
             self._watch = Watch(self._repo) if is_watched else None
             try:
@@ -94,6 +91,11 @@ class DvcProject(DvcPlan):
             pointers = (dvc_stage.registers(stage) for stage in self._stages.values())
             look = self._watch.look(tuple(self._stages), self._lock_files.stamps(), last)
             return replace(look, pointers=tuple(filter(None, pointers)))
+
+    def fetch_sources(self) -> None:
+        """Bring what .dvc files name into the workspace: from the cache, or else from the default remote."""
+        with told():
+            dvc_remote.fetch_sources(self._repo)
 
     def pull_run_cache(self) -> None:
         """Fetch what the default remote has of the run-cache; one that has none is fine."""
@@ -166,20 +168,7 @@ class DvcProject(DvcPlan):
         try:
             yield
         finally:
-            self._patiently(self._repo.lock.lock)
-
-    def _patiently(self, act: Callable[[], object]) -> None:
-        for attempt in range(LOCK_TRIES):
-            try:
-                act()
-            except LockError as error:
-                if attempt + 1 == LOCK_TRIES:
-                    raise WorkspaceBusyError(
-                        f"another dvc command has held {self.root} for over a minute",
-                        remedy="let it end, then run again; what was done is kept in the run-cache",
-                    ) from error
-            else:
-                return
+            patiently(self._repo.lock.lock, self.root)
 
     def confirm_deps(self, address: str) -> None:
         """See that a stage's deps are still what ``hash_deps`` found.

@@ -9,7 +9,7 @@ STAGES := ingest preprocess train evaluate
 export GIT_SYNC_MESSAGE := $(value M)
 unexport M
 
-.PHONY: help setup-env build run run-host plan doctor $(STAGES:%=run-%) status dag push pull git-sync ui up down \
+.PHONY: help setup-env build run run-host plan doctor $(STAGES:%=run-%) status dag push pull git-sync ui reproduce up down \
 	clean test chaos lint lock
 
 help: ## List these commands
@@ -62,6 +62,9 @@ git-sync: setup-env ## Commit code, dvc.lock and metrics, then push them (M="mes
 
 ui: setup-env ## Open MLflow in the browser
 	@scripts/python scripts/configure.py --browse
+
+reproduce: setup-env ## Make a version of the model again, and compare (V=3; V=production)
+	@scripts/python scripts/reproduce.py "$${V:-production}"
 
 up: setup-env ## Start the local services (MLflow)
 	@scripts/python scripts/configure.py

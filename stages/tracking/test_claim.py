@@ -2,7 +2,8 @@ import json
 import logging
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager
 
 import pytest
 import tracking
@@ -10,6 +11,7 @@ from claim import TAG, Patience, claimed
 from contract import StageError
 from mlflow import MlflowClient
 
+Proxy = Callable[[str, Callable[[str, bytes], None]], AbstractContextManager[str]]
 QUICK = Patience(settle_s=0.5, valid_s=5, expires_s=1, gives_up_s=30)
 
 
@@ -56,6 +58,42 @@ def test_one_at_a_time(client: MlflowClient, name: str) -> None:
     for thread in threads:
         thread.join()
     assert client.get_registered_model(name).tags == {"count": "4"}
+
+
+def test_of_two_who_found_none_the_last_to_write_has_it(mlflow_uri: str, name: str, proxy: Proxy) -> None:
+    """The second is held up between finding no claim and writing its own, until the first has written."""
+    patience = Patience(settle_s=1.5, gives_up_s=120)
+    found_none, written = threading.Event(), threading.Event()
+    inside: list[str] = []
+    most = []
+
+    def first_writes_after_second_looked(path: str, _: bytes) -> None:
+        if path.endswith("set-tag"):
+            found_none.wait(20)
+            threading.Timer(0.3, written.set).start()
+
+    def second_writes_after_first(path: str, _: bytes) -> None:
+        if path.endswith("set-tag"):
+            found_none.set()
+            written.wait(20)
+
+    def hold(uri: str, who: str) -> None:
+        with claimed(MlflowClient(uri), name, who, patience):
+            inside.append(who)
+            time.sleep(1)
+            most.append(len(inside))
+            inside.remove(who)
+
+    with (
+        proxy(mlflow_uri, first_writes_after_second_looked) as one,
+        proxy(mlflow_uri, second_writes_after_first) as other,
+    ):
+        threads = [threading.Thread(target=hold, args=pair) for pair in ((one, "Ada"), (other, "Bob"))]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+    assert most == [1, 1]
 
 
 def test_one_that_nobody_removes_expires_and_is_told_of(

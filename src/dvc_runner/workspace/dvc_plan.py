@@ -5,14 +5,15 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from dvc.exceptions import DvcException
 from dvc.repo import Repo
 from dvc.repo.reproduce import collect_stages, get_active_graph, plan_repro
 from dvc.stage import PipelineStage
 from dvc.stage import Stage as DvcStage
 
 from dvc_runner.errors import ConfigurationError
-from dvc_runner.model import Kind, Reason, Selection, Stage
-from dvc_runner.workspace import dvc_run_cache, dvc_stage
+from dvc_runner.model import Before, Kind, Past, Reason, Revision, Selection, Stage
+from dvc_runner.workspace import dvc_past, dvc_revision, dvc_run_cache, dvc_stage
 from dvc_runner.workspace.dvc_errors import told
 from dvc_runner.workspace.dvc_watch import Watch
 
@@ -39,6 +40,8 @@ class DvcPlan:
         self._entries: dict[str, Mapping[str, Any]] = {}
         self._watch: Watch | None = None
         self._downstream: dict[str, list[str]] = {}
+        self._graph: Any = None
+        self._past: dict[str, Past] = {}
 
     def close(self) -> None:
         """Let go of DVC's databases."""
@@ -59,6 +62,8 @@ class DvcPlan:
                 graph = get_active_graph(self._repo.index.graph)
                 downstream = selection.downstream and not whole
                 order = plan_repro(graph, chosen, pipeline=selection.pipeline, downstream=downstream)
+        self._graph = graph
+        self._past = {}
         self._stages = {str(stage.addressing): stage for stage in order}
         self._entries = {}
         self._ranks = {address: rank for rank, address in enumerate(self._stages)}
@@ -196,17 +201,18 @@ class DvcPlan:
         with told():
             return dvc_run_cache.entry_of(self._stages[address], brought, run_cache=run_cache)
 
-    def revision(self) -> tuple[str | None, str | None, bool | None]:
-        """Give git's commit, branch and whether the work tree differs; None where there is none."""
-        scm = self._repo.scm
-        try:
-            commit, dirty = str(scm.get_rev()), bool(scm.is_dirty())
-        except Exception:  # noqa: BLE001 - no git, no commit yet: DVC has an error each
-            return None, None, None
-        try:
-            return commit, str(scm.active_branch()), dirty
-        except Exception:  # noqa: BLE001 - no branch is checked out: each of DVC's git backends has its error
-            return commit, None, dirty
+    def revision(self) -> Revision:
+        """Give what git says of the project."""
+        return dvc_revision.read(self._repo)
+
+    def before(self, address: str) -> Before | None:
+        """Give what dvc.lock says of the stages that a stage's deps come from; None if the stages make no graph."""
+        if self._graph is None:
+            try:
+                self._graph = self._repo.index.graph
+            except DvcException:  # of a stage that is run alone nobody has asked for one
+                return None
+        return dvc_past.before(self._graph, self._stages[address], self.root, self._past)
 
 
 def _overlap(one: str, other: str) -> bool:

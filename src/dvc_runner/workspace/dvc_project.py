@@ -4,6 +4,7 @@ import contextlib
 import json
 import re
 from collections.abc import Callable, Iterator, Mapping
+from dataclasses import replace
 from pathlib import Path
 from types import MethodType
 
@@ -150,7 +151,7 @@ class DvcProject(DvcPlan):
         self._stamps[address] = stamps.of_files(dep.fs_path for dep in stage.deps if dep.protocol == "local")
         with told():
             stage.save_deps()
-        return self.stage(address)
+            return replace(self.stage(address), before=self.before(address))
 
     @contextlib.contextmanager
     def unlocked(self) -> Iterator[None]:
@@ -289,6 +290,7 @@ class DvcProject(DvcPlan):
 
     def _dump(self, address: str) -> None:
         stage = self._stages[address]
+        self._past.pop(address, None)
         if isinstance(stage, PipelineStage):
             self._lock_files.put(stage, self._ranks[address])
             stage.cmd_changed = False

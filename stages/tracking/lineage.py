@@ -46,10 +46,11 @@ def log(client: MlflowClient, run_id: str, tables: Mapping[Path, Table], under: 
         logger.warning("LINEAGE_FILE (%r) is not there: run %s will not lead back to its commit and data", path, run_id)
         return {}
     whole: Document = json.loads(Path(path).read_text(encoding="utf-8")) | _of_this_stage(tables)
-    tags = {f"{under}lineage.{key}": value for key, value in short(whole).items()}
+    known = short(whole)
+    tags = {f"{under}lineage.{key}": value for key, value in known.items()}
     if not under:  # where MLflow's own pages look
         named = {"mlflow.source.git.commit": "git_commit", "mlflow.source.git.branch": "git_branch"}
-        tags |= {tag: whole[key] for tag, key in named.items() if whole.get(key)}
+        tags |= {tag: known[key] for tag, key in named.items() if key in known}
     log_values(client, run_id, tags=tags)
     client.log_dict(run_id, whole, f"{under}lineage.json")
     return whole

@@ -2,10 +2,11 @@
 
 import json
 import os
+from bisect import bisect_left
 from collections import deque
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING
 
 from dvc.dependency import ParamsDependency
 from dvc.stage import PipelineStage
@@ -21,44 +22,63 @@ if TYPE_CHECKING:
 FURTHEST = 250
 
 
-class Graph(Protocol):
-    """DVC's graph of stages; its edges lead upstream."""
+class Makers:
+    """Says which stages make what a stage reads.
 
-    def __contains__(self, stage: object) -> bool:
-        """Say whether it has a stage."""
-        ...
+    DVC's own graph says so too, and takes seconds for a thousand stages: too long for one that is run alone.
+    """
 
-    def successors(self, stage: "DvcStage") -> "Iterable[DvcStage]":
-        """Give the stages whose outs a stage reads."""
-        ...
+    def __init__(self, stages: "Mapping[str, DvcStage]") -> None:
+        """Look at the outs of all stages, by address."""
+        self.stages = stages
+        self._made = {out.fs_path: address for address, stage in stages.items() for out in stage.outs}
+        self._paths = sorted(self._made)
+        self._known: dict[str, tuple[str, ...]] = {}
+
+    def of(self, address: str) -> tuple[str, ...]:
+        """Give the addresses of the stages that a stage's deps come from."""
+        if address not in self._known:
+            found = [one for dep in self.stages[address].deps for one in self._behind(dep.fs_path)]
+            self._known[address] = tuple(dict.fromkeys(found))
+        return self._known[address]
+
+    def _behind(self, path: str) -> "Iterator[str]":
+        """Give who makes a path, a folder around it, or what is in it."""
+        inside = path + os.sep
+        for index in range(bisect_left(self._paths, inside), len(self._paths)):
+            if not self._paths[index].startswith(inside):
+                break
+            yield self._made[self._paths[index]]
+        while path not in self._made and path != os.path.dirname(path):  # noqa: PTH120 - a path as DVC has it
+            path = os.path.dirname(path)  # noqa: PTH120
+        if path in self._made:
+            yield self._made[path]
 
 
-def before(graph: Graph, stage: "DvcStage", root: Path, known: dict[str, Past]) -> Before:
+def before(makers: Makers, address: str, root: Path, known: dict[str, Past]) -> Before:
     """Give the stages that a stage's deps come from, nearest first.
 
     Args:
-        graph: Of all stages.
-        stage: The stage.
+        makers: Of the project.
+        address: The stage.
         root: The project's.
         known: What was read before; is added to.
     """
     found: list[Past] = []
-    for one in _upstream(graph, stage):
+    for one in _upstream(makers, address):
         if len(found) == FURTHEST:
             return Before(stages=tuple(found), is_whole=False)
-        address = str(one.addressing)
-        if address not in known:
-            known[address] = _read(one, root)
-        found.append(known[address])
+        if one not in known:
+            known[one] = _read(makers.stages[one], root)
+        found.append(known[one])
     return Before(stages=tuple(found))
 
 
-def _upstream(graph: Graph, stage: "DvcStage") -> "Iterator[DvcStage]":
-    waiting = deque([stage])
-    seen = {stage}
+def _upstream(makers: Makers, address: str) -> "Iterator[str]":
+    waiting = deque([address])
+    seen = {address}
     while waiting:
-        one = waiting.popleft()
-        for other in graph.successors(one) if one in graph else ():
+        for other in makers.of(waiting.popleft()):
             if other not in seen:
                 seen.add(other)
                 waiting.append(other)

@@ -5,7 +5,6 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from dvc.exceptions import DvcException
 from dvc.repo import Repo
 from dvc.repo.reproduce import collect_stages, get_active_graph, plan_repro
 from dvc.stage import PipelineStage
@@ -40,7 +39,7 @@ class DvcPlan:
         self._entries: dict[str, Mapping[str, Any]] = {}
         self._watch: Watch | None = None
         self._downstream: dict[str, list[str]] = {}
-        self._graph: Any = None
+        self._makers: dvc_past.Makers | None = None
         self._past: dict[str, Past] = {}
 
     def close(self) -> None:
@@ -62,7 +61,7 @@ class DvcPlan:
                 graph = get_active_graph(self._repo.index.graph)
                 downstream = selection.downstream and not whole
                 order = plan_repro(graph, chosen, pipeline=selection.pipeline, downstream=downstream)
-        self._graph = graph
+        self._makers = None
         self._past = {}
         self._stages = {str(stage.addressing): stage for stage in order}
         self._entries = {}
@@ -205,14 +204,12 @@ class DvcPlan:
         """Give what git says of the project."""
         return dvc_revision.read(self._repo)
 
-    def before(self, address: str) -> Before | None:
-        """Give what dvc.lock says of the stages that a stage's deps come from; None if the stages make no graph."""
-        if self._graph is None:
-            try:
-                self._graph = self._repo.index.graph
-            except DvcException:  # of a stage that is run alone nobody has asked for one
-                return None
-        return dvc_past.before(self._graph, self._stages[address], self.root, self._past)
+    def before(self, address: str) -> Before:
+        """Give what dvc.lock says of the stages that a stage's deps come from."""
+        if self._makers is None:
+            stages = {str(stage.addressing): stage for stage in self._repo.index.stages}
+            self._makers = dvc_past.Makers({**stages, **self._stages})
+        return dvc_past.before(self._makers, address, self.root, self._past)
 
 
 def _overlap(one: str, other: str) -> bool:

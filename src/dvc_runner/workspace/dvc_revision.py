@@ -30,7 +30,7 @@ def read(repo: "Repo") -> Revision:
         branch = None
     try:
         git = scm.pygit2.repo
-        user = git.config["user.name"] if "user.name" in git.config else None
+        user = git.config["user.name"] if "user.name" in git.config else None  # noqa: SIM401 - it has no get
         diff, is_whole = _diff(git) if dirty else (None, True)
     except Exception:  # noqa: BLE001 - a folder of another owner, a file that goes away: no run fails for its lineage
         return Revision(commit=commit, branch=branch, dirty=dirty, is_diff_whole=not dirty)

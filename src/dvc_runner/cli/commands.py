@@ -19,6 +19,7 @@ from dvc_runner.executors.base import Executor
 from dvc_runner.executors.table import choose
 from dvc_runner.model import Selection
 from dvc_runner.pipeline.check import check
+from dvc_runner.pipeline.origins import Origins
 from dvc_runner.pipeline.preparations import Preparations
 from dvc_runner.pipeline.request import Request
 from dvc_runner.pipeline.run import Run
@@ -137,6 +138,6 @@ def surroundings(project: DvcProject, settings: Settings, executor: Executor) ->
         cache=project.cache,
         executor=executor,
         settings=settings.values,
-        revision=project.revision(),
         experiment=settings.experiment,
+        origins=Origins(project.revision(), settings.hidden),
     )

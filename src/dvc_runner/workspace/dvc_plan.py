@@ -11,8 +11,8 @@ from dvc.stage import PipelineStage
 from dvc.stage import Stage as DvcStage
 
 from dvc_runner.errors import ConfigurationError
-from dvc_runner.model import Kind, Reason, Selection, Stage
-from dvc_runner.workspace import dvc_run_cache, dvc_stage
+from dvc_runner.model import Before, Kind, Past, Reason, Revision, Selection, Stage
+from dvc_runner.workspace import dvc_past, dvc_revision, dvc_run_cache, dvc_stage
 from dvc_runner.workspace.dvc_errors import told
 from dvc_runner.workspace.dvc_watch import Watch
 
@@ -41,6 +41,8 @@ class DvcPlan:
         self._entries: dict[str, Mapping[str, Any]] = {}
         self._watch: Watch | None = None
         self._downstream: dict[str, list[str]] = {}
+        self._makers: dvc_past.Makers | None = None
+        self._past: dict[str, Past] = {}
 
     def close(self) -> None:
         """Let go of DVC's databases."""
@@ -61,6 +63,8 @@ class DvcPlan:
                 graph = get_active_graph(self._repo.index.graph)
                 downstream = selection.downstream and not whole
                 order = plan_repro(graph, chosen, pipeline=selection.pipeline, downstream=downstream)
+        self._makers = None
+        self._past = {}
         self._stages = {str(stage.addressing): stage for stage in order}
         self._entries = {}
         self._ranks = {address: rank for rank, address in enumerate(self._stages)}
@@ -222,17 +226,16 @@ class DvcPlan:
 
         return accept
 
-    def revision(self) -> tuple[str | None, str | None, bool | None]:
-        """Give git's commit, branch and whether the work tree differs; None where there is none."""
-        scm = self._repo.scm
-        try:
-            commit, dirty = str(scm.get_rev()), bool(scm.is_dirty())
-        except Exception:  # noqa: BLE001 - no git, no commit yet: DVC has an error each
-            return None, None, None
-        try:
-            return commit, str(scm.active_branch()), dirty
-        except Exception:  # noqa: BLE001 - no branch is checked out: each of DVC's git backends has its error
-            return commit, None, dirty
+    def revision(self) -> Revision:
+        """Give what git says of the project."""
+        return dvc_revision.read(self._repo)
+
+    def before(self, address: str) -> Before:
+        """Give what dvc.lock says of the stages that a stage's deps come from."""
+        if self._makers is None:
+            stages = {str(stage.addressing): stage for stage in self._repo.index.stages}
+            self._makers = dvc_past.Makers({**stages, **self._stages})
+        return dvc_past.before(self._makers, address, self.root, self._past)
 
 
 def _overlap(one: str, other: str) -> bool:

@@ -159,7 +159,7 @@ class DvcProject(DvcPlan):
         self._stamps[address] = stamps.of_files(dep.fs_path for dep in stage.deps if dep.protocol == "local")
         with told():
             stage.save_deps()
-        return self.stage(address)
+            return replace(self.stage(address), before=self.before(address))
 
     @contextlib.contextmanager
     def unlocked(self) -> Iterator[None]:
@@ -282,6 +282,7 @@ class DvcProject(DvcPlan):
 
     def _dump(self, address: str) -> None:
         stage = self._stages[address]
+        self._past.pop(address, None)
         if isinstance(stage, PipelineStage):
             self._lock_files.put(stage, self._ranks[address])
             stage.cmd_changed = False

@@ -30,6 +30,7 @@ def run(parsed: argparse.Namespace) -> int:
         if parsed.action == "reproduce":
             one = _candidate(server, known, parsed.version)
             return reproduce(project, settings, one, tracking_uri=parsed.tracking_uri, as_json=parsed.json)
+        parsed.who = project.revision().user or settings_file.user()
         return COMMANDS[parsed.action](server, known, parsed)
 
 
@@ -111,7 +112,7 @@ def _rollback(server: TrackingServer, known: RegisteredModel, parsed: argparse.N
 
 
 def _move(server: TrackingServer, known: RegisteredModel, to: str, parsed: argparse.Namespace) -> int:
-    done = aliases.move(server, known, parsed.alias, to, who=settings_file.user(), why=parsed.why)
+    done = aliases.move(server, known, parsed.alias, to, who=parsed.who, why=parsed.why)
     out(f"{done.alias} of {known.name}: version {done.from_version or 'none'} → {done.to_version}")
     return 0
 

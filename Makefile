@@ -9,11 +9,11 @@ STAGES := ingest preprocess train evaluate
 export GIT_SYNC_MESSAGE := $(value M)
 unexport M
 
-.PHONY: help setup-env build run run-host plan doctor $(STAGES:%=run-%) status dag push pull git-sync ui up down sync \
-	clean test chaos lint lock
+.PHONY: help setup-env build run run-host plan doctor $(STAGES:%=run-%) status dag push pull git-sync \
+	connect-dagshub disconnect-dagshub dagshub-local ui reproduce up down sync clean test chaos lint lock
 
 help: ## List these commands
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-15s %s\n", $$1, $$2 }' Makefile
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-19s %s\n", $$1, $$2 }' Makefile
 
 setup-env: ## Make .venv with dvc and dvc-runner in it (instant when nothing changed)
 	@scripts/setup-env
@@ -51,17 +51,29 @@ status: setup-env ## Say which stages are out of date
 dag: setup-env ## Draw the pipeline
 	@scripts/dvc dag
 
-push: setup-env ## Send data to the DVC remote
-	@scripts/dvc push
+push: setup-env ## Send data and run-cache to the DVC remote, then code by git-sync (M="message", or it asks)
+	@scripts/python scripts/share.py push
 
-pull: setup-env ## Fetch data from the DVC remote
-	@scripts/dvc pull
+pull: setup-env ## Fetch data and run-cache from the DVC remote
+	@scripts/python scripts/share.py pull
 
 git-sync: setup-env ## Commit code, dvc.lock and metrics, then push them (M="message", or it asks)
 	@scripts/python scripts/git_sync.py
 
+connect-dagshub: setup-env ## Prove that DagsHub's MLflow and storage can be used, and use them (.env.example says what it needs)
+	@scripts/python scripts/dagshub_connection.py
+
+disconnect-dagshub: setup-env ## Stop using DagsHub
+	@scripts/python scripts/dagshub_connection.py --disconnect
+
+dagshub-local: setup-env ## Start a DagsHub of this machine, to try it without an account
+	@scripts/python dagshub-local/stand_in.py
+
 ui: setup-env ## Open MLflow in the browser
 	@scripts/python scripts/configure.py --browse
+
+reproduce: setup-env ## Make a version of the model again, and compare (V=3; V=production)
+	@scripts/python scripts/reproduce.py "$${V:-production}"
 
 up: setup-env ## Start the local services (MLflow)
 	@scripts/python scripts/configure.py

@@ -60,7 +60,7 @@ def tracking(settings: Mapping[str, str], repository: dagshub.Repository | None)
         raise SettingsError(
             f"{URI} is {uri!r}", "write a server's address, http://… or https://…, or nothing for the local one"
         )
-    if repository and not user and uri.startswith(dagshub.SITE):
+    if repository and not user and uri.startswith(repository.site):
         raise SettingsError(
             f"{URI} is on DagsHub and has no {USER}", f"remove {URI} from .env: the DAGSHUB_ variables suffice"
         )
@@ -96,6 +96,11 @@ def write_private(path: Path, text: str) -> None:
     except BaseException:
         Path(draft).unlink(missing_ok=True)
         raise
+
+
+def forget_tracking() -> None:
+    """Let no server and no credentials stand where dvc-runner reads them; the next run finds its own."""
+    write_private(AUTO, AUTO_HEAD)
 
 
 def configure_storage(settings: Mapping[str, str], repository: dagshub.Repository | None) -> str:

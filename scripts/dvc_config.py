@@ -5,6 +5,7 @@ import re
 from collections.abc import Mapping
 from pathlib import Path
 
+import dagshub
 from dagshub import Repository
 from env_file import SettingsError
 
@@ -70,6 +71,9 @@ def _names() -> set[str]:
 
 
 def _dagshub(repository: Repository) -> dict[str, str]:
+    if repository.storage == dagshub.HTTP:
+        credentials = {"user": repository.user, "password": repository.token}
+        return {"url": repository.http_url, "auth": "basic"} | credentials
     keys = {"access_key_id": repository.token, "secret_access_key": repository.token}
     return {"url": "s3://dvc", "endpointurl": repository.s3_endpoint} | keys
 

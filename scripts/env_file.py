@@ -104,9 +104,14 @@ def is_offline(values: Mapping[str, str]) -> bool:
     return False
 
 
-def settings(root: Path) -> dict[str, str]:
-    """Return what is set in the environment or, where it is not, in .env; empty counts as not set."""
-    merged = read(root / ".env")
+def settings(root: Path, text: str | None = None) -> dict[str, str]:
+    """Return what is set in the environment or, where it is not, in .env; empty counts as not set.
+
+    Args:
+        root: The project.
+        text: What .env is going to hold, where that is not what it holds.
+    """
+    merged = read(root / ".env") if text is None else parse(text)
     if os.environ.get("MLFLOW_TRACKING_URI"):
         # Credentials belong to the address beside them: those in .env are not for this server.
         merged = {name: value for name, value in merged.items() if not name.startswith("MLFLOW_TRACKING_")}

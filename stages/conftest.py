@@ -1,9 +1,14 @@
 """What the stages' tests share: a workspace as a stage sees it, and the MLflow server that ``make test`` starts."""
 
+import http.client
+import http.server
 import os
 import sys
-from collections.abc import Callable
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
+from urllib.parse import urlsplit
 from uuid import uuid4
 
 import pytest
@@ -12,6 +17,7 @@ STAGES = Path(__file__).parent
 sys.path[:0] = [str(folder) for folder in STAGES.iterdir() if folder.is_dir()]
 
 WriteParams = Callable[..., None]
+Proxy = Callable[[str, Callable[[str, bytes], None]], AbstractContextManager[str]]
 
 
 def pytest_configure(config: pytest.Config) -> None:
@@ -54,3 +60,37 @@ def mlflow_uri(monkeypatch: pytest.MonkeyPatch) -> str:
 def unique() -> str:
     """Give a name that the server does not know."""
     return f"test-{uuid4().hex}"
+
+
+@contextmanager
+def _proxy(uri: str, before: Callable[[str, bytes], None]) -> Iterator[str]:
+    class Handler(http.server.BaseHTTPRequestHandler):
+        def forward(self) -> None:
+            body = self.rfile.read(int(self.headers.get("Content-Length", 0)))
+            before(self.path, body)
+            upstream = http.client.HTTPConnection(urlsplit(uri).netloc)
+            upstream.request(self.command, self.path, body, {"Content-Type": self.headers.get("Content-Type", "")})
+            reply = upstream.getresponse()
+            answer = reply.read()
+            upstream.close()
+            self.send_response(reply.status)
+            self.send_header("Content-Type", reply.headers.get("Content-Type", ""))
+            self.send_header("Content-Length", str(len(answer)))
+            self.end_headers()
+            self.wfile.write(answer)
+
+        do_GET = do_POST = do_PUT = do_DELETE = do_PATCH = forward  # noqa: N815
+
+        def log_message(self, *_: object) -> None:
+            pass
+
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler) as httpd:
+        threading.Thread(target=httpd.serve_forever, args=(0.01,), daemon=True).start()
+        yield f"http://127.0.0.1:{httpd.server_port}"
+        httpd.shutdown()
+
+
+@pytest.fixture
+def proxy() -> Proxy:
+    """Stand before a server, and be told each request's path and body before it goes there."""
+    return _proxy

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 
 import pytest
-from tests.support import people, projects
+from tests.support import dagshub_site, people, projects
 from tests.support.engines import Engine
 from tests.support.projects import Finished, Project
 from tests.support.ways import STAGE, Way, lay_out
@@ -55,6 +55,14 @@ def bare_project(surroundings: None, tmp_path_factory: pytest.TempPathFactory) -
     """A project with git and DVC in it, to be copied."""
     del surroundings
     return projects.template(tmp_path_factory.mktemp("bare"))
+
+
+@pytest.fixture(scope="session")
+def dagshub(surroundings: None) -> Iterator[dagshub_site.DagsHub]:
+    """A DagsHub of this machine, of real parts."""
+    del surroundings
+    with dagshub_site.running() as found:
+        yield found
 
 
 @pytest.fixture(scope="session")

@@ -39,6 +39,10 @@ class ConfigurationError(DvcRunnerError):
     exit_code = EXIT_CONFIGURATION
 
 
+class NotThereError(ConfigurationError):
+    """The tracking server was asked for something that it does not have."""
+
+
 class EngineError(DvcRunnerError):
     """The container engine, or what stands in for it, cannot do what is asked."""
 

@@ -68,6 +68,7 @@ class ReasonKind(StrEnum):
     FORCED = "forced"
     ALWAYS_CHANGED = "always_changed"
     UPSTREAM = "upstream"
+    REGISTRY = "registry"
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -142,7 +143,8 @@ class Limits:
 class Container:
     """``meta.container`` of a stage, checked; exactly one of ``build`` and ``image`` is set.
 
-    ``retries`` is how often a failure that a repeat can mend is met with one.
+    ``retries`` is how often a failure that a repeat can mend is met with one. ``registers`` is the out, POSIX and
+    relative to the root, that names a version in the model registry.
     """
 
     build: Build | None = None
@@ -151,6 +153,7 @@ class Container:
     secrets: tuple[str, ...] = ()
     limits: Limits = Limits()
     retries: int = 0
+    registers: str | None = None
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -183,6 +186,7 @@ class Stage:
     """A stage of dvc.yaml, resolved.
 
     ``argv`` is what follows ``dvc-runner exec``; None where the command is for a shell to run.
+    ``before`` are the stages that its deps come from, back to the first, nearest first; None is unknown.
     """
 
     address: str
@@ -193,6 +197,43 @@ class Stage:
     outs: tuple[Out, ...]
     params: tuple[ParamsFile, ...]
     container: Container | None
+    before: "Before | None" = None
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Past:
+    """A stage that is done, with the hashes that dvc.lock has of it; ``stage`` is None where a shell or DVC runs it."""
+
+    address: str
+    cmd: str
+    deps: tuple[Dep, ...]
+    outs: tuple[Dep, ...]
+    json_params: str
+    stage: Stage | None
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Before:
+    """The stages before one, and whether they are all of them."""
+
+    stages: tuple[Past, ...] = ()
+    is_whole: bool = True
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Revision:
+    """What git says of a project, None where it does not.
+
+    ``user`` is who would commit; ``diff`` how tracked files differ from the commit, cut to a length,
+    which ``is_diff_whole`` tells, and None where nothing differs.
+    """
+
+    commit: str | None = None
+    branch: str | None = None
+    dirty: bool | None = None
+    user: str | None = None
+    diff: str | None = None
+    is_diff_whole: bool = True
 
 
 def file_name(address: str) -> str:

@@ -1,59 +1,50 @@
-"""The rule by which a version goes into production."""
+"""Compare a version with the one in production, and put it there if the rule says so; docs/PROMOTION.md tells more."""
 
 import logging
 from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass
 from typing import Literal
 
-from contract import Checked
+import alias_history
+from alias_history import PRODUCTION, STAGING, Event
+from claim import Patience, claimed
+from contract import StageError
 from mlflow import MlflowClient
-from pydantic import Field
+from pydantic import BaseModel
 from registry import ModelError, ModelPointer, aliases
+from rule import Rule, decide, lowest
 
+ROUNDS = 10
 log = logging.getLogger("evaluate")
 
 
-class Rule(Checked):
-    """When a version takes the alias ``production``: the section ``evaluate.promote`` of params.yaml."""
+class Decision(BaseModel):
+    """What came of the rule, with the numbers it was made from; None for what is not there.
 
-    metric: Literal["accuracy", "macro_f1", "macro_precision", "macro_recall"]
-    minimum: float
-    margin: float = Field(ge=0)
+    ``production_state`` says what production was: ``none`` (no version), ``same`` (this one), ``compared``,
+    ``compared_other_classes``, or why it could not be compared with: ``gone``, ``unloadable``, ``other_columns``.
+    """
 
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Decision:
-    """What came of the rule, with the numbers it was made from; None for a number that is not there."""
-
+    schema_version: Literal[1] = 1
     promoted: bool
     reason: str
-    metric: str
-    minimum: float
-    margin: float
+    rule: Rule
     candidate: float
+    candidate_version: str
+    lowest_class: dict[str, float]
     production: float | None
     production_version: str | None
+    production_state: str
+    rounds: int = 1
+    who: str
+    at: str
 
     def tags(self) -> dict[str, object]:
         """Give the run's tags that tell of it."""
-        return {f"promotion.{key}": value for key, value in asdict(self).items()}
+        told = self.model_dump()
+        return {f"promotion.{key}": value for key, value in (told | told.pop("rule")).items()}
 
 
-def decide(candidate: float, production: float | None, rule: Rule) -> tuple[bool, str]:
-    """Apply the rule: is the candidate promoted, and why.
-
-    Args:
-        candidate: What the new version reaches in the rule's metric.
-        production: What the version in production reaches on the same rows; None if nothing can be compared with.
-        rule: A tie keeps production.
-    """
-    if candidate < rule.minimum:
-        return False, f"{candidate} is below the minimum of {rule.minimum}"
-    if production is None:
-        return True, f"{candidate} reaches the minimum of {rule.minimum}, and there is nothing to compare it with"
-    if candidate > production + rule.margin:
-        return True, f"{candidate} beats {production} by more than {rule.margin}"
-    return False, f"{candidate} does not beat {production} by more than {rule.margin}"
+Measure = Callable[[str], tuple[Mapping[str, float], bool]]
 
 
 def judge(
@@ -61,41 +52,98 @@ def judge(
     pointer: ModelPointer,
     rule: Rule,
     candidate: Mapping[str, float],
-    measure: Callable[[str], Mapping[str, float]],
+    measure: Measure,
+    who: str,
 ) -> Decision:
-    """Compare the candidate with the version in production.
+    """Compare the candidate with the version that is in production now.
 
     Args:
         client: Of the server.
         pointer: To the candidate.
         rule: Of params.yaml.
         candidate: Its metrics.
-        measure: Gives another version's metrics on the same rows, or raises ``ModelError``.
+        measure: Gives another version's metrics on the same rows, and whether it knows their classes; or raises
+            ``ModelError``.
+        who: Is noted.
     """
-    version = aliases(client, pointer.model_name).get("production")
-    production = None
+    version = aliases(client, pointer.model_name).get(PRODUCTION)
+    production, state = None, "none"
     if version == pointer.model_version:
         promoted, reason = False, "this version is in production already"
-        production = candidate[rule.metric]
+        production, state = candidate[rule.metric], "same"
     else:
         if version:
             try:
-                production = measure(version)[rule.metric]
+                metrics, same_classes = measure(version)
+                production, state = metrics[rule.metric], "compared" if same_classes else "compared_other_classes"
             except ModelError as error:
+                state = error.state
                 log.warning("production cannot be compared with: %s", error)
-        promoted, reason = decide(candidate[rule.metric], production, rule)
+        promoted, reason = decide(candidate, production, rule)
+    floor = lowest(candidate, rule.class_floor.metric if rule.class_floor else "recall")
     return Decision(
         promoted=promoted,
         reason=reason,
+        rule=rule,
         candidate=candidate[rule.metric],
+        candidate_version=pointer.model_version,
+        lowest_class=dict([floor]),
         production=production,
         production_version=version,
-        **rule.model_dump(),
+        production_state=state,
+        who=who,
+        at=alias_history.now(),
     )
 
 
-def move_aliases(client: MlflowClient, pointer: ModelPointer, decision: Decision) -> None:
-    """Point ``staging`` at the candidate, and ``production`` if it was promoted."""
-    client.set_registered_model_alias(pointer.model_name, "staging", pointer.model_version)
-    if decision.promoted:
-        client.set_registered_model_alias(pointer.model_name, "production", pointer.model_version)
+def promote(
+    client: MlflowClient, pointer: ModelPointer, judged: Callable[[], Decision], patience: Patience
+) -> Decision:
+    """Decide, and move ``production`` if that is the decision and production is still what it was made by.
+
+    Args:
+        client: Of the server.
+        pointer: To the candidate.
+        judged: Compares it with what is in production now.
+        patience: With others who decide on the same model.
+
+    Raises:
+        StageError: Production is moved by others, again and again.
+    """
+    name = pointer.model_name
+    for rounds in range(1, ROUNDS + 1):
+        decision = judged().model_copy(update={"rounds": rounds})
+        if not decision.promoted:
+            return decision
+        with claimed(client, name, decision.who, patience) as claim:
+            model = client.get_registered_model(name)
+            if claim.holds(model) and _version(model.aliases) == decision.production_version:
+                alias_history.move(client, name, _event(pointer, PRODUCTION, decision.production_version, decision))
+                if _version(client.get_registered_model(name).aliases) == pointer.model_version:
+                    return decision
+        log.info("production of %s moved while this was decided: deciding again", name)
+    raise StageError(f"production of {name} was moved by others {ROUNDS} times while this one decided: run again")
+
+
+def move_staging(client: MlflowClient, pointer: ModelPointer, decision: Decision) -> None:
+    """Point ``staging`` at the version that was evaluated last."""
+    before = aliases(client, pointer.model_name).get(STAGING)
+    if before != pointer.model_version:
+        alias_history.move(client, pointer.model_name, _event(pointer, STAGING, before, decision))
+
+
+def _version(found: Mapping[str, object]) -> str | None:
+    return str(found[PRODUCTION]) if PRODUCTION in found else None
+
+
+def _event(pointer: ModelPointer, alias: str, before: str | None, decision: Decision) -> Event:
+    why = f"{decision.rule.metric}: {decision.reason}" if alias == PRODUCTION else "evaluated"
+    return Event(
+        alias=alias,
+        at=alias_history.now(),
+        who=decision.who,
+        from_version=before,
+        to_version=pointer.model_version,
+        why=why[: alias_history.LONGEST_WHY],
+        run_id=pointer.run_id,
+    )

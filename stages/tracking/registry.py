@@ -1,6 +1,7 @@
 """Put models into MLflow's registry and take them out again, in a format that runs no code when it is loaded."""
 
 import json
+import logging
 from importlib.metadata import version as installed
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -19,11 +20,27 @@ MODEL_FOLDER = "model"
 MODEL_FILE = "model.skops"
 # No type of these, nor of those skops trusts by itself, runs code of the file. A forged tree may crash its process.
 TRUSTED_TYPES = ["sklearn.tree._tree.Tree"]
+TRUSTED_TAG = "trusted_pickle"
+log = logging.getLogger("tracking")
 PACKAGES = ("mlflow-skinny", "numpy", "pandas", "scikit-learn", "scipy", "skops")
 
 
 class ModelError(StageError):
-    """A version that is gone, or that cannot be loaded safely."""
+    """A version that cannot be loaded, or not safely; ``state`` says in a word what it is."""
+
+    state = "unloadable"
+
+
+class GoneError(ModelError):
+    """A version that is not there any more."""
+
+    state = "gone"
+
+
+class ColumnsError(ModelError):
+    """A model that was fitted on other columns."""
+
+    state = "other_columns"
 
 
 class ModelPointer(Checked):
@@ -94,27 +111,50 @@ def require_same(client: MlflowClient, pointer: ModelPointer) -> None:
     """
     found = or_none(lambda: client.get_model_version(pointer.model_name, pointer.model_version))
     if found is None:
-        raise ModelError(f"{pointer.model_name} has no version {pointer.model_version} in the registry")
+        raise GoneError(f"{pointer.model_name} has no version {pointer.model_version} in the registry")
     if found.run_id != pointer.run_id:
         raise ModelError(f"it is of run {found.run_id} here, and train's was {pointer.run_id}: this is another server")
 
 
-def load(client: MlflowClient, name: str, version: str) -> ClassifierMixin:
+def load(client: MlflowClient, name: str, version: str, *, trust_pickle: bool = False) -> ClassifierMixin:
     """Load a version's model without running code out of its file.
+
+    Args:
+        client: Of the server.
+        name: Of the registered model.
+        version: Of it.
+        trust_pickle: Load what is in no such format by MLflow, which runs whatever code the file holds.
 
     Raises:
         ModelError: There is no such version or no skops file, or it is damaged or holds types that we do not trust.
     """
     uri = or_none(lambda: client.get_model_version_download_uri(name, version))
     if not uri:
-        raise ModelError(f"{name} has no version {version} in the registry")
-    if MODEL_FILE not in {Path(file.path).name for file in artifacts.list_artifacts(uri) or ()}:
-        raise ModelError(f"{name} version {version} has no {MODEL_FILE} at {uri}, and other formats may run code")
+        raise GoneError(f"{name} has no version {version} in the registry")
+    files = {Path(file.path).name for file in artifacts.list_artifacts(uri) or ()}
+    if MODEL_FILE not in files:
+        if trust_pickle and files:
+            return _load_trusted(client, name, version, uri)
+        raise ModelError(
+            f"{name} version {version} has no {MODEL_FILE} at {uri}, and other formats run code as they load: "
+            "train it again, or trust whoever can write there with evaluate.trust_pickle: true in params.yaml"
+        )
     with TemporaryDirectory() as folder:
         with patient():
             file = artifacts.download_artifacts(f"{uri}/{MODEL_FILE}", dst_path=folder)
         try:
             return skops.io.load(file, trusted=TRUSTED_TYPES)
+        except Exception as error:
+            raise ModelError(f"{name} version {version} does not load: {one_line(error)}") from error
+
+
+def _load_trusted(client: MlflowClient, name: str, version: str, uri: str) -> ClassifierMixin:
+    log.warning("%s version %s is loaded by MLflow, which runs what code its file holds (trust_pickle)", name, version)
+    client.set_model_version_tag(name, version, TRUSTED_TAG, "true")
+    with TemporaryDirectory() as folder:
+        path = artifacts.download_artifacts(uri, dst_path=folder)
+        try:
+            return mlflow.sklearn.load_model(path)
         except Exception as error:
             raise ModelError(f"{name} version {version} does not load: {one_line(error)}") from error
 

@@ -86,7 +86,6 @@ def training_run(client: MlflowClient, experiment: str) -> Iterator[Run]:
             stop(stopped_by, None)
         with beating(client, run.info.run_id):
             end_silent(client, run.info.experiment_id)
-            log_lineage(client, run.info.run_id)
             yield run
         client.set_terminated(run.info.run_id, "FINISHED")
     except BaseException:
@@ -141,26 +140,6 @@ def patient() -> Iterator[None]:
     """Wait longer for each answer inside the block: where files travel."""
     with _setting(PATIENCE, FILES_PATIENCE):
         yield
-
-
-def log_lineage(client: MlflowClient, run_id: str, under: str = "") -> None:
-    """Log what the stage's result comes from: as tags ``lineage.…``, and whole as ``lineage.json``.
-
-    Args:
-        client: Of the server.
-        run_id: The run it belongs to.
-        under: Put before the names, where a second stage logs to the same run: ``evaluate/``.
-    """
-    path = os.environ.get("LINEAGE_FILE", "")
-    if not Path(path).is_file():
-        log.warning("LINEAGE_FILE (%r) is not there: run %s will not lead back to its commit and data", path, run_id)
-        return
-    lineage = json.loads(Path(path).read_text(encoding="utf-8"))
-    tags = {f"{under}lineage.{key}": value for key, value in lineage.items() if key != "params"}
-    if not under and lineage.get("git_commit"):
-        tags["mlflow.source.git.commit"] = lineage["git_commit"]  # where MLflow's own pages look
-    log_values(client, run_id, tags=tags)
-    client.log_dict(run_id, lineage, f"{under}lineage.json")
 
 
 def create_once(make: Callable[[], Made], look: Callable[[], Made | None]) -> Made:

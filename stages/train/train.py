@@ -3,6 +3,7 @@
 import logging
 from pathlib import Path
 
+import lineage
 import pandas as pd
 import registry
 import tracking
@@ -47,6 +48,7 @@ def main() -> None:
     samples, labels = read_samples(TRAIN, params.target)
     with tracking.connect() as client, tracking.training_run(client, params.experiment) as mlflow_run:
         run_id = mlflow_run.info.run_id
+        origin = lineage.log(client, run_id, {TRAIN: (samples, labels)})
         tracking.log_values(client, run_id, params=params.model_dump())
         tracking.log_dataset(client, run_id, TRAIN, samples, labels, context="training")
         forest = fit(samples, labels, params)
@@ -54,6 +56,7 @@ def main() -> None:
         metrics = {"train_accuracy": forest.score(samples, labels), "oob_accuracy": forest.oob_score_}
         tracking.log_values(client, run_id, metrics=metrics)
         pointer = registry.register(client, mlflow_run, forest, samples, params.model_name)
+        lineage.mark_version(client, pointer.model_name, pointer.model_version, origin)
         OUT.write_text(pointer.model_dump_json(indent=2) + "\n", encoding="utf-8")
     log.info("%d rows, train accuracy %.4f, out-of-bag accuracy %.4f", len(samples), *metrics.values())
     log.info("%s of run %s", pointer.model_uri, run_id)

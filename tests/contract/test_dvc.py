@@ -16,7 +16,7 @@ from tests.support.projects import Finished, Project
 from tests.support.trees import lay
 
 from dvc_runner.errors import EXIT_CONFIGURATION, EXIT_STAGE_FAILED, StageError
-from dvc_runner.model import Handling, Reason, ReasonKind, Selection
+from dvc_runner.model import Handling, Reason, ReasonKind, Revision, Selection
 from dvc_runner.workspace.dvc_project import DvcProject
 
 # pygtrie, which DVC walks its index with.
@@ -499,16 +499,20 @@ def test_revision_is_gits(
     project.git(*checked_out)
     head = project.git("rev-parse", "HEAD").strip()
     with opened(project, monkeypatch) as found:
-        assert found.revision() == (head, expected, False)
+        clean = found.revision()
     project.write("dvc.yaml", project.read("dvc.yaml") + "\n")
     with opened(project, monkeypatch) as found:
-        assert found.revision() == (head, expected, True)
+        dirty = found.revision()
+    assert [(one.commit, one.branch) for one in (clean, dirty)] == [(head, expected)] * 2
+    assert (clean.dirty, clean.diff, dirty.dirty) == (False, None, True)
+    assert dirty.diff
+    assert dirty.diff.endswith("\n+\n")
 
 
 def test_revision_before_the_first_commit(project: Project, monkeypatch: pytest.MonkeyPatch) -> None:
     project.stages(one={"cmd": "true"})
     with opened(project, monkeypatch) as found:
-        assert found.revision()[0] is None
+        assert found.revision() == Revision()
 
 
 # What is broken is told with its name, and with no traceback.

@@ -13,6 +13,7 @@ from tests.support.projects import Project
 
 from dvc_runner.errors import ConfigurationError, DvcRunnerError, StageError
 from dvc_runner.pipeline.plan import Plan
+from dvc_runner.pipeline.registered import Registered
 from dvc_runner.pipeline.request import Request
 from dvc_runner.workspace.dvc_project import DvcProject
 
@@ -72,7 +73,7 @@ def refusal(root: Path) -> DvcRunnerError | None:
     """Plan a project; give what was wrong with it, if anything was."""
     try:
         with contextlib.closing(DvcProject(root)) as project, project.session():
-            Plan(project, Request()).make()
+            Plan(project, Request(), Registered({})).make()
     except DvcRunnerError as error:
         return error
     return None

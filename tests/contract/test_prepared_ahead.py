@@ -41,9 +41,7 @@ def chained(project: Project, monkeypatch: pytest.MonkeyPatch) -> Project:
 def run(root: Path, preparer: Preparer, *targets: str) -> Iterator[Run]:
     """Run the project; the block is at work before what is being made is ended."""
     with contextlib.closing(DvcProject(root)) as project:
-        around = Surroundings(
-            root=project.root, cache=project.cache, executor=preparer, settings={}, revision=(None, None, None)
-        )
+        around = Surroundings(root=project.root, cache=project.cache, executor=preparer, settings={})
         record = Record(project.root, [])
         preparations = Preparations(preparer, project.root, record.folder, {}, Watched())
         work = Run(project, around, Request(selection=Selection(targets=targets)), record, preparations)

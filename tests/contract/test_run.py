@@ -215,26 +215,6 @@ if credentials.exists():
         assert "p%ss=word 1" not in text
 
 
-def test_lineage_tells_where_results_come_from(project: Project, here: Here) -> None:
-    code = "import os, shutil; shutil.copy(os.environ['LINEAGE_FILE'], 'lineage.json')"
-    lay(project.root, {"in.csv": "raw"})
-    project.params(train={"n": 1}, other=2)
-    one = project.stage("one", code, deps=["in.csv"], params=["train"], outs=["lineage.json"])
-    project.stages(one=one)
-    project.git("add", "-A")
-    project.git("commit", "-qm", "first")
-    here(project, "run").ended(0)
-    found = json.loads(project.read("lineage.json"))
-    assert found["git_commit"] == project.git("rev-parse", "HEAD").strip()
-    assert (found["git_branch"], found["git_dirty"], found["stage"]) == ("main", False, "one")
-    assert found["executor"] == "process"
-    assert found["cmd"] == "dvc-runner exec python3 -m one"
-    assert found["deps"]["in.csv"] == "bdd166af3a63f7be696dd17a218a6ffb"
-    assert set(found["deps"]) == {"in.csv", "stages/one"}
-    assert found["params"] == {"params.yaml": {"train": {"n": 1}}}
-    assert found["image"]["key"]
-
-
 def test_stages_are_told_of_dvcs_experiment(project: Project, here: Here) -> None:
     code = "import os; print(sorted((name, value) for name, value in os.environ.items() if name[:4] == 'DVC_'))"
     project.stages(one=project.stage("one", code))

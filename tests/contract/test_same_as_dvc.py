@@ -21,6 +21,7 @@ from tests.support.trees import files
 from dvc_runner.cli.main import main as dvc_runner
 from dvc_runner.model import Decision, Handling, PlannedStage, ReasonKind
 from dvc_runner.pipeline.plan import Plan
+from dvc_runner.pipeline.registered import Registered
 from dvc_runner.pipeline.request import Request
 from dvc_runner.workspace.dvc_project import DvcProject
 
@@ -132,7 +133,7 @@ def test_the_same_is_left(
 def planned_by(handling: Handling) -> dict[str, PlannedStage]:
     """Give what is planned for the project in the working folder."""
     with contextlib.closing(DvcProject(Path.cwd())) as project, project.session():
-        return {one.stage: one for one in Plan(project, Request(handling=handling)).make()}
+        return {one.stage: one for one in Plan(project, Request(handling=handling), Registered({})).make()}
 
 
 AGREES = {

@@ -11,7 +11,7 @@ from tests.e2e.conftest import NO_ENGINE, Clone, interrupt
 ALL = ("ingest", "preprocess", "train", "evaluate")
 TARGETS = """
 setup-env build run run-host plan doctor run-ingest run-preprocess run-train run-evaluate
-status dag push pull git-sync ui up down sync clean test lint help
+status dag push pull git-sync connect-dagshub disconnect-dagshub dagshub-local ui up down sync clean test lint help
 """
 
 

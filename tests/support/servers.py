@@ -49,6 +49,7 @@ class Told:
     status: int = 200
     kind: str = "text/html"
     text: str = "<html>a page</html>"
+    location: str | None = None
 
 
 @contextlib.contextmanager
@@ -61,6 +62,8 @@ def web(answer: Callable[[str, str, Mapping[str, str]], Told], address: str = "1
             told = answer(self.command, self.path, dict(self.headers))
             self.send_response(told.status)
             self.send_header("Content-Type", told.kind)
+            if told.location:
+                self.send_header("Location", told.location)
             self.send_header("Content-Length", str(len(told.text.encode())))
             self.end_headers()
             if self.command != "HEAD":

@@ -1,5 +1,6 @@
 """Configuring: .env as people leave it, which server and which remote it leads to, and what is written where."""
 
+import dataclasses
 import os
 import shutil
 import stat
@@ -17,6 +18,7 @@ import configure  # noqa: E402
 import dagshub  # noqa: E402
 import dvc_config  # noqa: E402
 import env_file  # noqa: E402
+import env_lines  # noqa: E402
 from dagshub import Repository  # noqa: E402
 from env_file import SettingsError  # noqa: E402
 
@@ -158,6 +160,7 @@ def test_tracking_refuses(settings: dict[str, str], repository: Repository | Non
         "git with a token": (None, ["https://ada:t0k@dagshub.com/lab/iris"], ("lab", "iris")),
         "git over ssh": (None, ["git@dagshub.com:lab/iris.git"], ("lab", "iris")),
         "git with ssh://": (None, ["ssh://git@dagshub.com/lab/iris.git"], ("lab", "iris")),
+        "the storage's URL": ("https://dagshub.com/lab/iris.s3", [], ("lab", "iris")),
         "said before git": ("lab/iris", ["https://dagshub.com/other/one"], ("lab", "iris")),
     },
 )
@@ -177,12 +180,51 @@ def test_dagshub_repository(repo: str | None, remotes: list[str], expected: tupl
         "repository alone": ({"DAGSHUB_REPO": "ada/iris"}, [], "without DAGSHUB_USER_NAME and DAGSHUB_TOKEN"),
         "no repository": ({**DAGSHUB, "DAGSHUB_REPO": ""}, ["https://github.com/ada/iris"], "which repository"),
         "a broken repository": ({**DAGSHUB, "DAGSHUB_REPO": "a/b/c"}, [], "'a/b/c'"),
+        "storage": ({**DAGSHUB, "DAGSHUB_STORAGE": "ftp"}, [], "'ftp'"),
         "another site's": ({**DAGSHUB, "DAGSHUB_REPO": "https://example.com/a/b"}, [], "example.com"),
     },
 )
 def test_dagshub_in_part_is_told(settings: dict[str, str], remotes: list[str], told: str) -> None:
     with pytest.raises(SettingsError) as caught:
         dagshub.repository(settings, remotes)
+    assert told in str(caught.value)
+    assert TOKEN not in str(caught.value)
+
+
+def test_dagshub_is_at_another_address() -> None:
+    settings = {**DAGSHUB, "DAGSHUB_URL": "http://127.0.0.1:5080/", "DAGSHUB_REPO": ""}
+    found = dagshub.repository(settings, ["https://dagshub.com/x/y", "http://127.0.0.1:5080/lab/iris.git"])
+    assert found
+    assert found.mlflow_uri == "http://127.0.0.1:5080/lab/iris.mlflow"
+    assert found.s3_endpoint == "http://127.0.0.1:5080/lab/iris.s3"
+
+
+@cases(
+    "url",
+    {
+        "https": ("https://dagshub.example.com",),
+        "this machine": ("http://localhost:5080",),
+        "its address": ("http://127.0.0.2",),
+        "its newer address": ("http://[::1]:80",),
+    },
+)
+def test_dagshub_may_be_there(url: str) -> None:
+    assert dagshub.site({"DAGSHUB_URL": url}) == url
+
+
+@cases(
+    "url, told",
+    {
+        "unencrypted": ("http://dagshub.com", "unencrypted"),
+        "a name like an address": ("http://127.0.0.1.example.com", "unencrypted"),
+        "no scheme": ("dagshub.com", "'dagshub.com'"),
+        "a path": ("https://example.com/dagshub", "'https://example.com/dagshub'"),
+        "a password": (f"https://ada:{TOKEN}@dagshub.com", "'https://…@dagshub.com'"),
+    },
+)
+def test_dagshub_may_not_be_there(url: str, told: str) -> None:
+    with pytest.raises(SettingsError) as caught:
+        dagshub.site({"DAGSHUB_URL": url})
     assert told in str(caught.value)
     assert TOKEN not in str(caught.value)
 
@@ -200,6 +242,11 @@ def test_dagshub_in_part_is_told(settings: dict[str, str], remotes: list[str], t
                 "access_key_id": TOKEN,
                 "secret_access_key": TOKEN,
             },
+        ),
+        "DagsHub over HTTP": (
+            {},
+            dataclasses.replace(REPOSITORY, storage="http"),
+            {"url": "https://dagshub.com/ada/iris.dvc", "auth": "basic", "user": "ada", "password": TOKEN},
         ),
         "a folder, seen from the project": ({"URL": "../backup"}, None, {"url": "../../backup"}),
         "a folder, absolute": ({"URL": "/mnt/nas"}, None, {"url": "/mnt/nas"}),
@@ -241,6 +288,45 @@ def test_remote_refuses(tmp_path: Path, settings: dict[str, str], told: str) -> 
         dvc_config.remote(given, None, tmp_path)
     assert told in str(caught.value)
     assert TOKEN not in str(caught.value)
+
+
+ASIDE = "# disconnected: "
+
+
+@cases(
+    "text, aside",
+    {
+        "nothing": ("", ""),
+        "others": ("# A=1\nB=2", "# A=1\nB=2"),
+        "one": ("B=2\nA=1 # x\n\nC=3\n", f"B=2\n{ASIDE}A=1 # x\n\nC=3\n"),
+        "two of one name": ("A=1\nexport A=2", f"{ASIDE}A=1\n{ASIDE}export A=2"),
+        "lines as on Windows": ("A=1\r\nB=2\r\n", f"{ASIDE}A=1\r\nB=2\r\n"),
+        "a longer name": ("AA=1\n", "AA=1\n"),
+    },
+)
+def test_lines_are_put_aside_and_taken_back(text: str, aside: str) -> None:
+    assert env_lines.put_aside(text, ["A"]) == aside
+    assert env_lines.put_aside(aside, ["A"]) == aside
+    assert "A" not in env_file.parse(aside)
+    assert env_lines.take_back(aside, ["A"]) == text
+
+
+def test_a_line_that_was_written_since_counts() -> None:
+    assert env_lines.take_back(f"{ASIDE}A=1\nA=2\n", ["A"]) == f"{ASIDE}A=1\nA=2\n"
+
+
+@cases(
+    "text, expected",
+    {
+        "none": ("", 'A="1 #2"\n'),
+        "no end of line": ("B=2", 'B=2\nA="1 #2"\n'),
+        "in its place": ("A=0\nB=2\n", 'A="1 #2"\nB=2\n'),
+        "the last of two": ("A=0\nA=9\n", 'A=0\nA="1 #2"\n'),
+    },
+)
+def test_values_are_assigned(text: str, expected: str) -> None:
+    assert env_lines.assign(text, {"A": "1 #2"}) == expected
+    assert env_file.parse(expected)["A"] == "1 #2"
 
 
 MINE = "# mine\n[cache]\n    dir = /big/disk\n"
@@ -422,6 +508,6 @@ def test_env_example_changes_nothing_and_names_what_is_read() -> None:
     example = (ROOT / ".env.example").read_text(encoding="utf-8")
     assert env_file.parse(example) == {}
     ours = {"DVC_RUNNER_EXECUTOR", "DVC_RUNNER_HOST_ROOT", "DOCKER_HOST", "BASE_IMAGE"}
-    read = {URI, USER, PASSWORD, "MLFLOW_PORT", "TRACKING_OFFLINE", *ours, *dagshub.NAMES}
+    read = {URI, USER, PASSWORD, "MLFLOW_PORT", "TRACKING_OFFLINE", *ours, *dagshub.NAMES, *dagshub.CHOICES}
     remote = {f"DVC_REMOTE_{name}" for name in ("URL", *dvc_config.S3, *dvc_config.HTTP)}
     assert set(configure.known_names()) == read | remote

@@ -62,9 +62,7 @@ def perform(
         params=(),
         container=Container(build=Build(context="code", dockerfile="code/Dockerfile"), retries=retries),
     )
-    around = Surroundings(
-        root=root, cache=root, executor=executor, settings=settings or {}, revision=(None, None, None)
-    )
+    around = Surroundings(root=root, cache=root, executor=executor, settings=settings or {})
     said: list[str] = []
     prepare = partial(executor.prepare, on_line=said.append)
     return run_stage(stage, around, said.append, prepare, confirm=lambda: None), said

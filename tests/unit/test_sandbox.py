@@ -409,7 +409,7 @@ def test_collected_outs_are_the_projects_owners(root: Path) -> None:
 
 def reachable(folder: Path) -> None:
     """Let anybody walk to ``folder``, and somebody own it."""
-    for parent in [*folder.parents][:3]:
+    for parent in [*folder.parents][:4]:
         if parent.stat().st_mode & 0o005 != 0o005 and parent.stat().st_uid == os.geteuid():
             parent.chmod(0o755)
     give(folder)

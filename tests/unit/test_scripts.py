@@ -641,7 +641,7 @@ def test_summary_of_nothing_is_empty() -> None:
 def test_help_lists_every_target() -> None:
     targets = (
         "setup-env build run run-host plan doctor run-ingest run-preprocess run-train run-evaluate status dag push "
-        "pull git-sync ui up down clean test chaos lint lock help"
+        "pull git-sync connect-dagshub disconnect-dagshub dagshub-local ui up down clean test chaos lint lock help"
     )
     printed = started(["make"], ROOT)
     for target in targets.split():

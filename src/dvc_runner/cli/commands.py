@@ -19,6 +19,7 @@ from dvc_runner.executors.base import Executor
 from dvc_runner.executors.table import choose
 from dvc_runner.model import Selection
 from dvc_runner.pipeline.check import check
+from dvc_runner.pipeline.origins import Origins
 from dvc_runner.pipeline.preparations import Preparations
 from dvc_runner.pipeline.request import Request
 from dvc_runner.pipeline.run import Run
@@ -36,7 +37,7 @@ def run(request: Request, executor_name: str | None, telling: Telling, name: str
     What it all looks like at the end is kept under ``name``, if one is given: the next run may have nothing to do.
     """
     with opened() as (project, settings):
-        executor = _executor(project.root, settings, executor_name, telling.write)
+        executor = executor_of(project.root, settings, executor_name, telling.write)
         record = telling.started(project.root, executor.name)
         watch = Preparing(telling.write, live())
         preparations = Preparations(executor, project.root, record.folder, settings.values, watch)
@@ -52,6 +53,8 @@ def run(request: Request, executor_name: str | None, telling: Telling, name: str
         except KeyboardInterrupt:
             telling.broken_off("cancelled", EXIT_INTERRUPTED)
             raise
+        if work.registered.away:
+            telling.write(work.registered.away)
         if name and work.look:
             up_to_date.keep(project.root, name, work.look)
         telling.ended(work.outcome, work.exit_code, tuple(work.results.values()))
@@ -68,7 +71,7 @@ def execute(argv: list[str], executor_name: str | None) -> int:
         project.find(address, Path.cwd(), argv)
         # DVC's address of it, which is relative to another folder than ours.
         stage = dataclasses.replace(project.hash_deps(address), address=address, argv=tuple(argv))
-        executor = _executor(project.root, settings, executor_name, err)
+        executor = executor_of(project.root, settings, executor_name, err)
         preparations = _preparations(project, settings, executor)
         with executor.opened(), preparations.opened():
             around = surroundings(project, settings, executor)
@@ -86,7 +89,7 @@ def build(targets: tuple[str, ...], executor_name: str | None) -> int:
         wanted = [stage for stage in stages if stage.container]
         for stage in wanted:
             check(stage)
-        executor = _executor(project.root, settings, executor_name, err)
+        executor = executor_of(project.root, settings, executor_name, err)
         preparations = _preparations(project, settings, executor)
         codes = [0]
         with executor.opened(), preparations.opened():
@@ -116,7 +119,8 @@ def opened(home: Path | None = None) -> Iterator[tuple[DvcProject, Settings]]:
             yield project, settings
 
 
-def _executor(root: Path, settings: Settings, name: str | None, write: Callable[[str], None]) -> Executor:
+def executor_of(root: Path, settings: Settings, name: str | None, write: Callable[[str], None]) -> Executor:
+    """Choose how stages run, and say why."""
     executor, why = choose(
         name or settings.executor,
         root,
@@ -134,6 +138,6 @@ def surroundings(project: DvcProject, settings: Settings, executor: Executor) ->
         cache=project.cache,
         executor=executor,
         settings=settings.values,
-        revision=project.revision(),
         experiment=settings.experiment,
+        origins=Origins(project.revision(), settings.hidden),
     )

@@ -3,9 +3,10 @@
 import argparse
 import sys
 from collections.abc import Callable
+from functools import partial
 from typing import NoReturn
 
-from dvc_runner.cli import options, quick, settings
+from dvc_runner.cli import model_options, options, quick, settings
 from dvc_runner.cli.printing import err, print_anything
 from dvc_runner.errors import EXIT_INTERRUPTED, DvcRunnerError, of_os_error
 from dvc_runner.interrupts import INTERRUPTS
@@ -40,12 +41,13 @@ def _dispatch(parsed: argparse.Namespace) -> int:
 
     if parsed.command == "exec":
         return commands.execute(parsed.argv, parsed.executor)
-    from dvc_runner.cli import doctor, gc, plan, show  # noqa: PLC0415
+    from dvc_runner.cli import doctor, gc, models, plan, show  # noqa: PLC0415
 
     done: dict[str, Callable[[], int]] = {
         "run": lambda: plan.plan(options.request(parsed), as_json=parsed.json, as_run=True),
         "plan": lambda: plan.plan(options.request(parsed), as_json=parsed.json, as_run=False),
         "build": lambda: commands.build(tuple(parsed.targets), parsed.executor),
+        "models": lambda: models.run(parsed),
         "show": lambda: show.show(parsed.stage, parsed.executor, as_json=parsed.json),
         "doctor": lambda: doctor.doctor(parsed.executor, as_json=parsed.json),
         "gc": lambda: gc.collect(
@@ -91,6 +93,10 @@ def _parser() -> argparse.ArgumentParser:
     show = _command(commands, "show", "print the docker run command that a stage amounts to", "dvc-runner show train")
     show.add_argument("stage", metavar="STAGE", help="the stage")
     show.add_argument("--json", action="store_true", help="one JSON object on stdout")
+    models = _command(commands, "models", "what the model registry holds", "dvc-runner models list")
+    models.add_argument("--model", metavar="NAME", help="the model (default: the one that the project registers)")
+    actions = models.add_subparsers(dest="action", required=True, metavar="ACTION")
+    model_options.add(partial(_described, actions))
     doctor = _command(commands, "doctor", "prove what runs depend on, and say what is wrong", "dvc-runner doctor")
     doctor.add_argument("--json", action="store_true", help="one JSON object on stdout")
     gc = _command(commands, "gc", "remove images and environments that nobody uses", "dvc-runner gc --older-than 7d -f")
@@ -115,19 +121,28 @@ def _command(
     summary: str,
     example: str,
 ) -> argparse.ArgumentParser:
-    command = commands.add_parser(
-        name,
-        help=summary,
-        description=f"{summary[0].upper()}{summary[1:]}.",
-        epilog=f"example:\n  {example}",
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
+    command = _described(commands, name, summary, example)
     command.add_argument(
         "--executor",
         metavar="NAME",
         help="docker or process (default: DVC_RUNNER_EXECUTOR, else what answers)",
     )
     return command
+
+
+def _described(
+    commands: "argparse._SubParsersAction[argparse.ArgumentParser]",
+    name: str,
+    summary: str,
+    example: str,
+) -> argparse.ArgumentParser:
+    return commands.add_parser(
+        name,
+        help=summary,
+        description=f"{summary[0].upper()}{summary[1:]}.",
+        epilog=f"example:\n  {example}",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
 
 
 if __name__ == "__main__":

@@ -87,7 +87,7 @@ def request(parsed: argparse.Namespace) -> Request:
             run_cache=not parsed.no_run_cache,
             commit=not parsed.no_commit,
         ),
-        room=_room(parsed.jobs),
+        room=room(parsed.jobs),
         keep_going=parsed.keep_going,
         fail_fast=parsed.fail_fast,
     )
@@ -99,7 +99,8 @@ class _Refused(argparse.Action):
         parser.error(f"{name} is an option of dvc repro that dvc-runner does not have: {self.metavar}")
 
 
-def _room(jobs: int | None) -> Room:
+def room(jobs: int | None) -> Room:
+    """Give how many stages may run at once (one per core, if that is not said), on this machine."""
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
     return Room(jobs=jobs or cores, cpus=cores, memory_bytes=memory)

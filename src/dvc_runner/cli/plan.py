@@ -4,6 +4,7 @@ import contextlib
 import dataclasses
 import json
 import time
+from collections.abc import Mapping
 from pathlib import Path
 
 from dvc_runner.cli import settings as settings_file
@@ -14,6 +15,7 @@ from dvc_runner.pipeline import record
 from dvc_runner.pipeline.check import check
 from dvc_runner.pipeline.needs import needs_of
 from dvc_runner.pipeline.plan import Plan
+from dvc_runner.pipeline.registered import Registered
 from dvc_runner.pipeline.request import Request
 from dvc_runner.report import plan as report
 from dvc_runner.report.progress import JsonLines
@@ -41,10 +43,12 @@ def plan(request: Request, *, as_json: bool, as_run: bool) -> int:
     began = time.monotonic()
     write = machine_readable() if as_json else out
     with contextlib.closing(DvcProject(Path.cwd())) as project, project.session():
-        found = Plan(project, request).make()
+        values = settings_file.read(project.root).values
+        registered = Registered(values)
+        found = Plan(project, request, registered).make()
         seconds = record.last_seconds(project.root)
         stages = [dataclasses.replace(one, seconds=seconds.get(one.stage)) for one in found]
-        refused = _refused(project, stages)
+        refused = _refused(project, stages, values)
     code = EXIT_STAGE_FAILED if any(one.decision is Decision.BLOCKED for one in stages) else 0
     if as_json and as_run:
         _tell(record.Record(project.root, [JsonLines(write, err)], on_disk=False), request, stages, code, began)
@@ -53,14 +57,15 @@ def plan(request: Request, *, as_json: bool, as_run: bool) -> int:
     else:
         for line in report.lines(stages):
             write(line)
+    if registered.away:
+        err(registered.away)
     if refused:
         raise refused
     return code
 
 
-def _refused(project: DvcProject, stages: list[PlannedStage]) -> ConfigurationError | None:
+def _refused(project: DvcProject, stages: list[PlannedStage], values: Mapping[str, str]) -> ConfigurationError | None:
     """Say why a run would be refused, if it would."""
-    values = settings_file.read(project.root).values
     try:
         for one in stages:
             stage = project.stage(one.stage)

@@ -3,6 +3,7 @@
 import argparse
 import contextlib
 import dataclasses
+from collections.abc import Mapping
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -36,10 +37,10 @@ def run(parsed: argparse.Namespace) -> int:
     name = _key(request, folder)
     with contextlib.ExitStack() as stack:
         if root:
-            container = settings.read(root).container
-            stack.enter_context(run_lock.held(root / FOLDER, container, wait_s=parsed.wait, on_wait=err))
+            found = settings.read(root)
+            stack.enter_context(run_lock.held(root / FOLDER, found.container, wait_s=parsed.wait, on_wait=err))
             look = _proof(root, name)
-            if look:
+            if look and _is_registered(look, found.values, telling):
                 return _told(root, look, telling)
         # DVC takes most of a second to import; where there is no project, it says so.
         from dvc_runner.cli import commands  # noqa: PLC0415
@@ -51,6 +52,20 @@ def _proof(root: Path, name: str | None) -> up_to_date.Look | None:
     """Give what proves that nothing is to do, as far as that can be told without DVC."""
     look = up_to_date.read(root, name) if name else None
     return look if look and up_to_date.is_proof(look) and not any((root / ASIDE).glob("*")) else None
+
+
+def _is_registered(look: up_to_date.Look, values: Mapping[str, str], telling: Telling) -> bool:
+    """Say whether the model registry has what outs name, as far as it tells."""
+    if not look.pointers:
+        return True
+    # What speaks HTTP takes long to import, too.
+    from dvc_runner.pipeline.registered import Registered  # noqa: PLC0415
+
+    registered = Registered(values)
+    is_there = not any(registered.reasons_at(Path(path)) for path in look.pointers)
+    if is_there and registered.away:
+        telling.write(registered.away)
+    return is_there
 
 
 def _told(root: Path, look: up_to_date.Look, telling: Telling) -> int:

@@ -5,6 +5,7 @@ import getpass
 import io
 import json
 import os
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,13 +22,21 @@ FILES = (".env.auto", ".env")
 NO = ("0", "false", "no", "off")
 # What the project's own make up writes: the server to use while the configured one is away.
 OFFLINE, OFFLINE_URI = "TRACKING_OFFLINE", "TRACKING_OFFLINE_URI"
+SECRET = re.compile("TOKEN|PASSWORD|PASSWD|SECRET|CREDENTIAL|KEY")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Settings:
-    """What a person set; ``values`` are all variables, for secrets and tracking."""
+    """What a person set; ``values`` are all variables, for secrets and tracking, ``in_files`` what .env files hold."""
 
     values: Mapping[str, str]
+    in_files: tuple[str, ...] = ()
+
+    @property
+    def hidden(self) -> tuple[str, ...]:
+        """Give the values that leave this machine in nothing: all of .env files, and what is named as secrets are."""
+        named = (value for name, value in self.values.items() if SECRET.search(name))
+        return (*self.in_files, *named)
 
     @property
     def executor(self) -> str | None:
@@ -96,12 +105,15 @@ def read(folder: Path) -> Settings:
         ConfigurationError: A file cannot be read.
     """
     values: dict[str, str] = {}
-    for layer in (*(_file(folder / name) for name in FILES), {**_handed_over(folder), **os.environ}):
+    files = [_file(folder / name) for name in FILES]
+    for layer in (*files, {**_handed_over(folder), **os.environ}):
         if layer.get(TRACKING_URI):
             # Credentials belong to the address beside them, and go to no other server.
             values = {key: value for key, value in values.items() if key not in secrets.READ["mlflow"]}
         values |= {key: value for key, value in layer.items() if value}
-    return Settings(values=_offline(values) if values.get(OFFLINE, "0").lower() not in NO else values)
+    if values.get(OFFLINE, "0").lower() not in NO:
+        values = _offline(values)
+    return Settings(values=values, in_files=tuple(value for file in files for value in file.values() if value))
 
 
 def _offline(values: Mapping[str, str]) -> dict[str, str]:
@@ -176,6 +188,14 @@ def that_dvc_reads() -> list[tuple[str, str]]:
     """Give the environment's variables by which DVC finds its settings, and what they are."""
     names = (name for name in os.environ if name.startswith(("DVC_", "XDG_")) or name == "HOME")
     return [(name, os.environ[name]) for name in sorted(names) if not name.startswith("DVC_RUNNER_")]
+
+
+def user() -> str:
+    """Give who a person is, as far as the system tells."""
+    try:
+        return getpass.getuser()
+    except (KeyError, OSError):
+        return f"user {os.getuid()}"
 
 
 def prepare_for_dvc() -> None:

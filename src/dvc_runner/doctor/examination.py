@@ -123,7 +123,6 @@ def _around(patient: Patient, executor: Executor) -> Surroundings:
         cache=project.cache,
         executor=executor,
         settings=patient.settings,
-        revision=(None, None, None),
     )
 
 

@@ -12,12 +12,18 @@ def check(stage: Stage) -> None:
     Else an edit would change the image, and no dep, and the stage would not run again.
 
     Raises:
-        ConfigurationError: It does not, or a folder of the build is not below any dep.
+        ConfigurationError: It does not, a folder of the build is not below any dep, or it registers no out of its own.
     """
     if stage.argv and stage.container is None:
         raise ConfigurationError(
             f"stage {stage.address} has the command dvc-runner exec, and no meta.container",
             remedy="say there which image it runs in:  build: FOLDER  or  image: NAME@sha256:…",
+        )
+    registers = stage.container.registers if stage.container else None
+    if registers is not None and registers not in {out.path for out in stage.outs}:
+        raise ConfigurationError(
+            f"stage {stage.address} registers {registers}, which is not among its outs",
+            remedy="name the out there that says which version of which model it registered",
         )
     build = stage.container.build if stage.container else None
     if build is None:

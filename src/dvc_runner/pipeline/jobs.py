@@ -20,7 +20,7 @@ from dvc_runner.workspace.dvc_project import DvcProject
 Job = Callable[[StageResult], StageResult]
 
 
-@dataclass(kw_only=True, slots=True)
+@dataclass(slots=True)
 class Jobs:
     """Makes jobs; they ask the main thread, at its desk, for what only it may do."""
 

@@ -1,6 +1,6 @@
 """What a stage needs of its surroundings: its secrets' values, and the servers that it reaches."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from urllib.parse import SplitResult, urlsplit
 
@@ -40,6 +40,17 @@ def needs_of(stage: Stage, settings: Mapping[str, str]) -> Needs:
         addresses=addresses,
         servers=tuple(dict.fromkeys(servers)),
     )
+
+
+def lacking(stages: Iterable[Stage], settings: Mapping[str, str]) -> dict[str, ConfigurationError]:
+    """Say, by the address of each stage that does not have what it needs, what that is."""
+    found: dict[str, ConfigurationError] = {}
+    for stage in stages:
+        try:
+            needs_of(stage, settings)
+        except ConfigurationError as error:
+            found[stage.address] = error
+    return found
 
 
 def _server(stage: str, name: str, address: str) -> Server:

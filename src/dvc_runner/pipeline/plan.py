@@ -1,6 +1,7 @@
 """What a run is going to do with each stage, and why, before it does anything."""
 
 from dvc_runner.model import Decision, Kind, PlannedStage, Reason, ReasonKind
+from dvc_runner.pipeline.registered import Registered
 from dvc_runner.pipeline.request import Request
 from dvc_runner.workspace.dvc_project import DvcProject
 
@@ -12,9 +13,10 @@ class Plan:
     is its only one, it runs only if something it reads comes out differently.
     """
 
-    def __init__(self, project: DvcProject, request: Request) -> None:
+    def __init__(self, project: DvcProject, request: Request, registered: Registered) -> None:
         """Plan nothing yet."""
         self._project = project
+        self._registered = registered
         self._handling = request.handling
         self._selection = request.selection
         self._forced: set[str] = set()
@@ -50,9 +52,11 @@ class Plan:
         reasons = self._project.reasons(
             address, forced=forced, allow_missing=self._handling.allow_missing, brought={**brought, **unknown}
         )
+        unclear = [] if forced else self._unclear(address, before, brought)
+        if not reasons and not unclear:
+            reasons = self._registered.reasons(self._project, address)
         if self._handling.force_downstream and (forced or reasons):
             self._forced.update(self._project.downstream(address))
-        unclear = [] if forced else self._unclear(address, before, brought)
         if not reasons and not unclear:
             return _planned(address, Decision.SKIP)
         is_made = self._project.kind(address) is not Kind.DVC
@@ -60,7 +64,7 @@ class Plan:
             return _planned(address, Decision.BLOCKED, *reasons)
         if unclear:
             return _planned(address, Decision.RUN, *reasons, *(_upstream(one, "runs") for one in unclear))
-        return _planned(address, self._for(address, brought, forced=forced), *reasons)
+        return _planned(address, self._for(address, brought, reasons), *reasons)
 
     def _unclear(self, address: str, before: list[PlannedStage], brought: dict[str, str]) -> list[str]:
         """Give the stages of which nobody knows yet what this one will read."""
@@ -71,14 +75,17 @@ class Plan:
             if one.decision is Decision.RUN or not parts.isdisjoint(self._brought.get(one.stage, ()))
         ]
 
-    def _for(self, address: str, brought: dict[str, str], *, forced: bool) -> Decision:
+    def _for(self, address: str, brought: dict[str, str], reasons: tuple[Reason, ...]) -> Decision:
         """Decide about a stage that has reasons of its own."""
-        pull = self._handling.pull
-        if pull and not forced and not self._project.reasons(address, forced=False, allow_missing=True):
+        forced = reasons[0].kind is ReasonKind.FORCED
+        may_pull = self._handling.pull and not forced and reasons[0].kind is not ReasonKind.REGISTRY
+        if may_pull and not self._project.reasons(address, forced=False, allow_missing=True):
             return Decision.RESTORE
         if forced or self._project.kind(address) is Kind.DVC:
             return Decision.RUN
-        found = self._project.restorable(address, brought, run_cache=self._handling.run_cache)
+        found = self._project.restorable(
+            address, brought, run_cache=self._handling.run_cache, holds=self._registered.holds
+        )
         if found is None:
             return Decision.RUN
         self._brought[address] = found

@@ -7,15 +7,16 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from functools import partial
 
-from dvc_runner.errors import EXIT_INTERRUPTED, BuildError, ConfigurationError, DvcRunnerError, of_os_error
+from dvc_runner.errors import EXIT_INTERRUPTED, BuildError, DvcRunnerError, of_os_error
 from dvc_runner.interrupts import INTERRUPTS
-from dvc_runner.model import Kind, Limits, Outcome, Reason, StageResult
+from dvc_runner.model import Kind, Limits, Outcome, Reason, ReasonKind, StageResult
 from dvc_runner.pipeline.check import check
 from dvc_runner.pipeline.desk import Desk
 from dvc_runner.pipeline.jobs import Job, Jobs, failed, not_run
-from dvc_runner.pipeline.needs import needs_of
+from dvc_runner.pipeline.needs import lacking
 from dvc_runner.pipeline.preparations import Preparations
 from dvc_runner.pipeline.record import Record
+from dvc_runner.pipeline.registered import Registered
 from dvc_runner.pipeline.request import Request
 from dvc_runner.pipeline.schedule import Schedule
 from dvc_runner.pipeline.stage_run import Surroundings
@@ -52,18 +53,12 @@ class Run:
         self._record = record
         self._preparations = preparations
         self._last = last
+        self.registered = Registered(around.settings)
         self.look: Look | None = None
         self._order: tuple[str, ...] = ()
         self._schedule = Schedule((), {}, request.room)
         self._desk = Desk()
-        self._jobs = Jobs(
-            project=project,
-            around=around,
-            handling=request.handling,
-            record=record,
-            preparations=preparations,
-            desk=self._desk,
-        )
+        self._jobs = Jobs(project, around, request.handling, record, preparations, self._desk)
         self._forced: set[str] = set()
         self._failed: list[str] = []
         self._ended: deque[tuple[StageResult, float]] = deque()
@@ -111,12 +106,7 @@ class Run:
 
     def _check_needs(self, order: tuple[str, ...]) -> None:
         """See that every stage that may run has what it needs; one that is up to date needs nothing."""
-        missing: dict[str, ConfigurationError] = {}
-        for address in order:
-            try:
-                needs_of(self._project.stage(address), self._around.settings)
-            except ConfigurationError as error:
-                missing[address] = error
+        missing = lacking((self._project.stage(address) for address in order), self._around.settings)
         may_run: set[str] = set()
         for address in order if missing else ():
             if not may_run.isdisjoint(self._project.upstream(address)) or self._reasons(address):
@@ -197,9 +187,10 @@ class Run:
         return self._request.handling.force or address in self._forced
 
     def _reasons(self, address: str) -> tuple[Reason, ...]:
-        return self._project.reasons(
+        found = self._project.reasons(
             address, forced=self._is_forced(address), allow_missing=self._request.handling.allow_missing
         )
+        return found or self.registered.reasons(self._project, address)
 
     def _look_at(self, address: str, result: StageResult) -> StageResult:
         """Say what is to become of a stage; do it, unless a command has to run for it."""
@@ -210,12 +201,13 @@ class Run:
             return result
         result = replace(result, reasons=reasons)
         forced = self._is_forced(address)
-        if handling.pull and not forced and self._project.pull(address):
+        may_pull = handling.pull and not forced and reasons[0].kind is not ReasonKind.REGISTRY
+        if may_pull and self._project.pull(address) and not self.registered.reasons(self._project, address):
             return replace(result, outcome=Outcome.RESTORED)
         if self._project.kind(address) is Kind.DVC:
             self._record.stage_started(address, reasons)
             self._project.reproduce_as_dvc(address, handling, forced=forced)
-        elif not forced and self._project.restore(address, handling):
+        elif not forced and self._project.restore(address, handling, self.registered.holds):
             return replace(result, outcome=Outcome.RESTORED)
         return replace(result, outcome=Outcome.RAN)
 

@@ -3,7 +3,7 @@
 import contextlib
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from dvc_runner.errors import DvcRunnerError, StageError
@@ -23,7 +23,8 @@ from dvc_runner.pipeline import undeclared
 from dvc_runner.pipeline.check import check
 from dvc_runner.pipeline.mask import Mask
 from dvc_runner.pipeline.needs import Needs, needs_of
-from dvc_runner.workspace import lineage, outs, quantities, sandbox, secrets
+from dvc_runner.pipeline.origins import Origins
+from dvc_runner.workspace import outs, quantities, sandbox, secrets
 
 LAST_WORDS = 50
 # By itself MLflow's client tries a server that is gone for four minutes, in silence.
@@ -38,16 +39,16 @@ TRACKING_PATIENCE = {
 class Surroundings:
     """What is the same for every stage of a run.
 
-    ``revision`` is git's commit, branch and dirty flag; ``settings`` are the environment's and
-    the .env files'; ``experiment`` what DVC tells a command of an experiment.
+    ``settings`` are the environment's and the .env files'; ``experiment`` is what DVC tells a command of an
+    experiment; ``origins`` what stages are told of where their results come from.
     """
 
     root: Path
     cache: Path
     executor: Executor
     settings: Mapping[str, str]
-    revision: tuple[str | None, str | None, bool | None]
     experiment: tuple[tuple[str, str], ...] = ()
+    origins: Origins = field(default_factory=Origins)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -170,11 +171,9 @@ class Attempt:
 
     def lineage(self, environment: Environment) -> str:
         """Give the content of its LINEAGE_FILE."""
-        return lineage.text(
-            self.stage,
-            revision=self.around.revision,
-            environment=environment,
-            executor=self.around.executor.name,
+        names = self.container.secrets
+        return self.around.origins.text(
+            self.stage, environment, self.around.executor, secrets.values(self.around.settings, names)
         )
 
     def spec(self, scratch: Sandbox, environment: Environment, user: User) -> ContainerSpec:

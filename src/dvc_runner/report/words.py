@@ -27,6 +27,7 @@ def reason(kind: str, name: str, old: str | None, new: str | None) -> str:
         "forced": "forced",
         "always_changed": "always runs",
         "upstream": f"{name} {new or 'changes'}",
+        "registry": f"{name} {new}",
     }[kind]
 
 

@@ -12,7 +12,7 @@ from dvc_runner.workspace.quantities import size_bytes, time_s
 
 T = TypeVar("T")
 
-KEYS = ("build", "image", "network", "secrets", "cpus", "memory", "shm", "gpus", "timeout", "retries")
+KEYS = ("build", "image", "network", "secrets", "cpus", "memory", "shm", "gpus", "timeout", "retries", "registers")
 BUILD_KEYS = ("context", "dockerfile", "include", "args")
 
 
@@ -38,6 +38,7 @@ def parse(stage: str, wdir: str, raw: object) -> Container:
         secrets=_read(where, "secrets", values.get("secrets", []), _names),
         limits=_limits(values, where),
         retries=_optional(where, "retries", values, _count) or 0,
+        registers=_optional(where, "registers", values, lambda value: _join(wdir, _text(value))),
     )
 
 

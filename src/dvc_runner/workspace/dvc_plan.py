@@ -1,7 +1,7 @@
 """What DVC knows of a project, asked without changing anything. A part of the DVC adapter."""
 
 import logging
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -11,17 +11,19 @@ from dvc.stage import PipelineStage
 from dvc.stage import Stage as DvcStage
 
 from dvc_runner.errors import ConfigurationError
-from dvc_runner.model import Kind, Reason, Selection, Stage
-from dvc_runner.workspace import dvc_run_cache, dvc_stage
+from dvc_runner.model import Before, Kind, Past, Reason, Revision, Selection, Stage
+from dvc_runner.workspace import dvc_past, dvc_revision, dvc_run_cache, dvc_stage
 from dvc_runner.workspace.dvc_errors import told
 from dvc_runner.workspace.dvc_watch import Watch
+
+Holds = Callable[[str], bool]
 
 
 class DvcPlan:
     """One DVC project, for the length of one command; stages are named by their address."""
 
-    def __init__(self, folder: Path) -> None:
-        """Open the project that ``folder`` belongs to.
+    def __init__(self, folder: Path, cache: Path | None = None) -> None:
+        """Open the project that ``folder`` belongs to; ``cache`` is used in place of its own, if given.
 
         Raises:
             ConfigurationError: There is none, or its files cannot be read.
@@ -29,7 +31,7 @@ class DvcPlan:
         # DVC's words go to its logger; ours say the same with the way out.
         logging.getLogger("dvc").setLevel(logging.CRITICAL)
         with told():
-            self._repo = Repo(str(folder))
+            self._repo = Repo(str(folder), config={"cache": {"dir": str(cache)}} if cache else None)
         self.root = Path(self._repo.root_dir)
         # Where files of DVC 2 lie too: files/md5 in it is the newer ones'.
         self.cache = Path(self._repo.cache.legacy.path)
@@ -39,6 +41,8 @@ class DvcPlan:
         self._entries: dict[str, Mapping[str, Any]] = {}
         self._watch: Watch | None = None
         self._downstream: dict[str, list[str]] = {}
+        self._makers: dvc_past.Makers | None = None
+        self._past: dict[str, Past] = {}
 
     def close(self) -> None:
         """Let go of DVC's databases."""
@@ -59,6 +63,8 @@ class DvcPlan:
                 graph = get_active_graph(self._repo.index.graph)
                 downstream = selection.downstream and not whole
                 order = plan_repro(graph, chosen, pipeline=selection.pipeline, downstream=downstream)
+        self._makers = None
+        self._past = {}
         self._stages = {str(stage.addressing): stage for stage in order}
         self._entries = {}
         self._ranks = {address: rank for rank, address in enumerate(self._stages)}
@@ -191,22 +197,45 @@ class DvcPlan:
             missing = [dep.fs_path for dep in dvc_stage.absent(self._stages[address])]
         return any(path not in there and not any(_overlap(path, one) for one in there) for path in missing)
 
-    def restorable(self, address: str, brought: Mapping[str, str], *, run_cache: bool) -> dict[str, str] | None:
-        """Give the outs, by path and hash, that the run-cache has for a changed stage; None if it has not."""
-        with told():
-            return dvc_run_cache.entry_of(self._stages[address], brought, run_cache=run_cache)
+    def restorable(
+        self, address: str, brought: Mapping[str, str], *, run_cache: bool, holds: Holds
+    ) -> dict[str, str] | None:
+        """Give the outs, by path and hash, that the run-cache has for a changed stage; None if it has not.
 
-    def revision(self) -> tuple[str | None, str | None, bool | None]:
-        """Give git's commit, branch and whether the work tree differs; None where there is none."""
-        scm = self._repo.scm
-        try:
-            commit, dirty = str(scm.get_rev()), bool(scm.is_dirty())
-        except Exception:  # noqa: BLE001 - no git, no commit yet: DVC has an error each
-            return None, None, None
-        try:
-            return commit, str(scm.active_branch()), dirty
-        except Exception:  # noqa: BLE001 - no branch is checked out: each of DVC's git backends has its error
-            return commit, None, dirty
+        ``holds`` says of what an out says whether the registry has it, where the stage registers a model.
+        """
+        with told():
+            accept = self._accept(address, holds)
+            found = dvc_run_cache.cached_of(self._stages[address], brought, run_cache=run_cache, accept=accept)
+            return dvc_run_cache.outs_of(found) if found else None
+
+    def _accept(self, address: str, holds: Holds) -> dvc_run_cache.Accept | None:
+        """Give what says whether outs in the cache will do; None for a stage that registers no model."""
+        stage = self._stages[address]
+        container = dvc_stage.read(stage, self.root).container
+        if container is None or container.registers is None:
+            return None
+        path = str(self.root / container.registers)
+
+        def accept(outs: Mapping[str, str]) -> bool:
+            try:
+                file = self._repo.cache.local.oid_to_path(outs[path])
+                return holds(Path(file).read_text(encoding="utf-8", errors="replace"))
+            except (KeyError, OSError):
+                return False
+
+        return accept
+
+    def revision(self) -> Revision:
+        """Give what git says of the project."""
+        return dvc_revision.read(self._repo)
+
+    def before(self, address: str) -> Before:
+        """Give what dvc.lock says of the stages that a stage's deps come from."""
+        if self._makers is None:
+            stages = {str(stage.addressing): stage for stage in self._repo.index.stages}
+            self._makers = dvc_past.Makers({**stages, **self._stages})
+        return dvc_past.before(self._makers, address, self.root, self._past)
 
 
 def _overlap(one: str, other: str) -> bool:

@@ -2,32 +2,27 @@
 
 import contextlib
 import json
-import re
 from collections.abc import Callable, Iterator, Mapping
+from dataclasses import replace
 from pathlib import Path
 from types import MethodType
 
 from dvc.exceptions import CheckoutError
-from dvc.lock import LockError
 from dvc.repo import lock_repo
 from dvc.stage import PipelineStage
 from dvc.stage.cache import RunCacheNotFoundError, RunCacheNotSupported
 
-from dvc_runner.errors import StageError, WorkspaceBusyError
+from dvc_runner.errors import StageError
 from dvc_runner.interrupts import INTERRUPTS
 from dvc_runner.model import Handling, ShellCommands, Stage
-from dvc_runner.workspace import dvc_lock, dvc_remote, dvc_stage, stamps
+from dvc_runner.workspace import dvc_leftovers, dvc_lock, dvc_remote, dvc_run_cache, dvc_stage, stamps
 from dvc_runner.workspace.aside import aside
-from dvc_runner.workspace.dvc_errors import told
+from dvc_runner.workspace.dvc_errors import patiently, told
 from dvc_runner.workspace.dvc_ignore import Ignored
-from dvc_runner.workspace.dvc_plan import DvcPlan
+from dvc_runner.workspace.dvc_plan import DvcPlan, Holds
 from dvc_runner.workspace.dvc_watch import Watch
 from dvc_runner.workspace.places import ASIDE
 from dvc_runner.workspace.up_to_date import Look
-
-LOCK_TRIES = 20
-# How dvc_objects calls the files in which it tries links, and makes copies.
-LEFT_BY_DVC = re.compile(r"\.[A-Za-z0-9_-]{22}\.tmp")
 
 
 class DvcProject(DvcPlan):
@@ -36,13 +31,13 @@ class DvcProject(DvcPlan):
     That holds DVC's own lock, and lets go of it while a stage's command runs, as ``dvc repro`` does.
     """
 
-    def __init__(self, folder: Path) -> None:
-        """Open the project that ``folder`` belongs to.
+    def __init__(self, folder: Path, cache: Path | None = None) -> None:
+        """Open the project that ``folder`` belongs to; ``cache`` is used in place of its own, if given.
 
         Raises:
             ConfigurationError: There is none, or its files cannot be read.
         """
-        super().__init__(folder)
+        super().__init__(folder, cache)
         self._stamps: dict[str, Mapping[str, stamps.Stamp | None]] = {}
         self._lock_files = dvc_lock.LockFiles(Path(self._repo.tmp_dir))
         self._ignored = Ignored(self._repo)
@@ -57,7 +52,7 @@ class DvcProject(DvcPlan):
             WorkspaceBusyError: Another dvc command holds it for long.
         """
         with told(), contextlib.ExitStack() as stack:
-            self._patiently(lambda: stack.enter_context(lock_repo(self._repo)))
+            patiently(lambda: stack.enter_context(lock_repo(self._repo)), self.root)
             self._repo.scm_context.quiet = True
             self._watch = Watch(self._repo) if is_watched else None
             try:
@@ -72,10 +67,7 @@ class DvcProject(DvcPlan):
 
     def sweep(self) -> None:
         """Remove what a killed DVC left beside outs: it makes such files only under its lock, which we hold."""
-        for folder in {Path(out).parent for address in self._stages for out in self.outs(address)}:
-            for left in folder.glob(".*.tmp"):
-                if LEFT_BY_DVC.fullmatch(left.name) and left.is_file():
-                    left.unlink()
+        dvc_leftovers.sweep({Path(out).parent for address in self._stages for out in self.outs(address)})
 
     def see_project(self, last: Look | None) -> None:
         """Look at what says which stages there are; ``last`` is what it looked like when nothing was to do."""
@@ -96,7 +88,14 @@ class DvcProject(DvcPlan):
             for address in self._stages if done else ():
                 if not self._watch.is_proved(address) and self.reasons(address, forced=False):
                     break
-            return self._watch.look(tuple(self._stages), self._lock_files.stamps(), last)
+            pointers = (dvc_stage.registers(stage) for stage in self._stages.values())
+            look = self._watch.look(tuple(self._stages), self._lock_files.stamps(), last)
+            return replace(look, pointers=tuple(filter(None, pointers)))
+
+    def fetch_sources(self) -> None:
+        """Bring what .dvc files name into the workspace: from the cache, or else from the default remote."""
+        with told():
+            dvc_remote.fetch_sources(self._repo)
 
     def pull_run_cache(self) -> None:
         """Fetch what the default remote has of the run-cache; one that has none is fine."""
@@ -116,8 +115,10 @@ class DvcProject(DvcPlan):
                 return False
         return True
 
-    def restore(self, address: str, handling: Handling) -> bool:
+    def restore(self, address: str, handling: Handling, holds: Holds) -> bool:
         """Bring a stage's outs back from the run-cache, if it ran with the same inputs before.
+
+        Where the stage registers a model, only what names one of which the registry ``holds`` will do.
 
         Raises:
             StageError: A dep is missing.
@@ -128,12 +129,20 @@ class DvcProject(DvcPlan):
                 for dep in dvc_stage.missing_deps(stage):
                     self._repo.pull(dep.def_path)
             dvc_stage.check_deps(stage)
-        if not handling.pull and self.restorable(address, {}, run_cache=handling.run_cache) is None:
+            accept = self._accept(address, holds)
+            pull, run_cache = handling.pull, handling.run_cache
+            cached = dvc_run_cache.cached_of(stage, {}, run_cache=run_cache, accept=accept, fetch=pull)
+        if cached is None:
             return False
         outs = [Path(out.fs_path) for out in stage.outs if not out.persist]
         with told(), aside(outs, self.root / ASIDE) as put_back:
             try:
-                self._repo.stage_cache.restore(stage, run_cache=handling.run_cache, pull=handling.pull)
+                if accept:
+                    # DVC would take the newest.
+                    stage.save_deps()
+                    cached.checkout()
+                else:
+                    self._repo.stage_cache.restore(stage, run_cache=run_cache, pull=pull)
             except RunCacheNotFoundError:
                 put_back()
                 return False
@@ -150,7 +159,7 @@ class DvcProject(DvcPlan):
         self._stamps[address] = stamps.of_files(dep.fs_path for dep in stage.deps if dep.protocol == "local")
         with told():
             stage.save_deps()
-        return self.stage(address)
+            return replace(self.stage(address), before=self.before(address))
 
     @contextlib.contextmanager
     def unlocked(self) -> Iterator[None]:
@@ -159,23 +168,7 @@ class DvcProject(DvcPlan):
         try:
             yield
         finally:
-            self._relock()
-
-    def _relock(self) -> None:
-        self._patiently(self._repo.lock.lock)
-
-    def _patiently(self, act: Callable[[], object]) -> None:
-        for attempt in range(LOCK_TRIES):
-            try:
-                act()
-            except LockError as error:
-                if attempt + 1 == LOCK_TRIES:
-                    raise WorkspaceBusyError(
-                        f"another dvc command has held {self.root} for over a minute",
-                        remedy="let it end, then run again; what was done is kept in the run-cache",
-                    ) from error
-            else:
-                return
+            patiently(self._repo.lock.lock, self.root)
 
     def confirm_deps(self, address: str) -> None:
         """See that a stage's deps are still what ``hash_deps`` found.
@@ -289,6 +282,7 @@ class DvcProject(DvcPlan):
 
     def _dump(self, address: str) -> None:
         stage = self._stages[address]
+        self._past.pop(address, None)
         if isinstance(stage, PipelineStage):
             self._lock_files.put(stage, self._ranks[address])
             stage.cmd_changed = False

@@ -1,4 +1,4 @@
-"""Whether the DVC remote can be written to and read. A part of the DVC adapter."""
+"""The DVC remote: whether it can be used, and sources fetched from it. A part of the DVC adapter."""
 
 import contextlib
 import hashlib
@@ -76,3 +76,10 @@ def _address(repo: "Repo", name: str | None) -> str:
     url = str(repo.config["remote"].get(name, {}).get("url", ""))
     scheme, separator, rest = url.partition("://")
     return f"{scheme}://{rest.rpartition('@')[2]}" if separator else url
+
+
+def fetch_sources(repo: "Repo") -> None:
+    """Bring what .dvc files name into the workspace: from the cache, or else from the default remote."""
+    sources = [stage.addressing for stage in repo.index.stages if not stage.cmd]
+    if sources:
+        repo.pull(targets=sources)

@@ -1,11 +1,13 @@
 """What DVC's run-cache has of a stage, asked without changing anything. A part of the DVC adapter."""
 
 import contextlib
+import itertools
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
 from dvc.dependency import ParamsDependency
+from dvc.exceptions import CollectCacheError
 from dvc.stage.cache import _get_cache_hash
 from dvc.stage.serialize import to_single_stage_lockfile
 from dvc_data.hashfile.hash_info import HashInfo
@@ -15,28 +17,60 @@ if TYPE_CHECKING:
     from dvc.stage import Stage as DvcStage
 
 
-def entry_of(stage: "DvcStage", brought: Mapping[str, str], *, run_cache: bool) -> dict[str, str] | None:
-    """Give the outs, by path and hash, that DVC would bring back in place of running a stage; None if it would not.
+Accept = Callable[[Mapping[str, str]], bool]
+
+
+def cached_of(
+    stage: "DvcStage",
+    brought: Mapping[str, str],
+    *,
+    run_cache: bool,
+    accept: Accept | None = None,
+    fetch: bool = False,
+) -> "DvcStage | None":
+    """Give the stage with the outs that DVC would bring back in place of running it; None if it would not.
 
     Args:
         stage: The stage, of which something changed.
         brought: What some of its deps are going to be, by path and hash.
         run_cache: Whether more than what dvc.lock tells of the stage may be looked for.
+        accept: Says whether outs, by path and hash, will do; then the first that will is given, and not the first.
+        fetch: Look for outs at the default remote as well.
     """
     if not _may_be_cached(stage):
         return None
+    for entry in _entries(stage, brought, run_cache=run_cache, every=accept is not None):
+        cached = stage.repo.stage_cache._create_stage(entry, wdir=stage.wdir)  # noqa: SLF001 - DVC 3.67 has no other
+        if fetch:
+            _fetch(cached)
+        if cached.outs_cached() and (accept is None or accept(outs_of(cached))):
+            return cached
+    return None
+
+
+def outs_of(stage: "DvcStage") -> dict[str, str]:
+    """Give a stage's outs by path and hash."""
+    return {out.fs_path: str(out.hash_info.value) for out in stage.outs}
+
+
+def _fetch(cached: "DvcStage") -> None:
+    with contextlib.suppress(CollectCacheError):
+        for objects in cached.get_used_objs().values():
+            cached.repo.cloud.pull(objects)
+
+
+def _entries(
+    stage: "DvcStage", brought: Mapping[str, str], *, run_cache: bool, every: bool
+) -> Iterator[dict[str, Any]]:
+    """Give what DVC would look at, or ``every`` entry for the same command, deps and params, the newest first."""
     with _as_of_now(stage, brought) as is_as_locked:
-        cache = stage.repo.stage_cache
-        if is_as_locked and not stage.changed_stage() and all(out.hash_info for out in stage.outs):
-            entry = to_single_stage_lockfile(stage)
-        else:
-            entry = _newest(cache, to_single_stage_lockfile(stage)) if run_cache else None
-    if entry is None:
-        return None
-    cached = cache._create_stage(entry, wdir=stage.wdir)  # noqa: SLF001 - DVC 3.67 has no other name for it
-    if not cached.outs_cached():
-        return None
-    return {out.fs_path: str(out.hash_info.value) for out in cached.outs}
+        now = to_single_stage_lockfile(stage)
+        is_locked = is_as_locked and not stage.changed_stage() and all(out.hash_info for out in stage.outs)
+    if is_locked:
+        yield now
+    if run_cache and (every or not is_locked):
+        found = _newest_first(stage.repo.stage_cache, now)
+        yield from found if every else itertools.islice(found, 1)
 
 
 def _may_be_cached(stage: "DvcStage") -> bool:
@@ -66,13 +100,15 @@ def _as_of_now(stage: "DvcStage", brought: Mapping[str, str]) -> Iterator[bool]:
             dep.hash_info, dep.meta = hash_info, meta
 
 
-def _newest(cache: Any, asked: dict[str, Any]) -> dict[str, Any] | None:  # noqa: ANN401 - DVC has no types
-    """Give the newest entry for the same command, deps and params."""
+def _newest_first(cache: Any, asked: dict[str, Any]) -> Iterator[dict[str, Any]]:  # noqa: ANN401 - DVC has no types
+    """Give the entries for the same command, deps and params."""
     key = _get_cache_hash({**asked}, key=True)
     folder = cache._get_cache_dir(key)  # noqa: SLF001
     try:
-        newest = max(os.scandir(folder), key=lambda one: one.stat().st_mtime)
-    except (FileNotFoundError, ValueError):
-        return None
-    found: dict[str, Any] | None = cache._load_cache(key, newest.name)  # noqa: SLF001
-    return found
+        files = sorted(os.scandir(folder), key=lambda one: one.stat().st_mtime, reverse=True)
+    except FileNotFoundError:
+        return
+    for file in files:
+        found = cache._load_cache(key, file.name)  # noqa: SLF001
+        if found is not None:
+            yield found

@@ -79,6 +79,14 @@ def kind(stage: "DvcStage") -> Kind:
     return Kind.OURS if has_container and argv_of(stage.cmd) else Kind.SHELL
 
 
+def registers(stage: "DvcStage") -> str | None:
+    """Give the path of the out that names a version in the model registry, if a stage of ours has one."""
+    if kind(stage) is not Kind.OURS:
+        return None
+    path = stage.meta["container"].get("registers")
+    return path and os.path.join(stage.wdir, str(path))  # noqa: PTH118 - DVC's paths are texts
+
+
 def shell_commands(stage: "DvcStage") -> ShellCommands:
     """Give what a shell has to run for a stage, as DVC would start it."""
     how = run.prepare_kwargs(stage)

@@ -1,40 +1,69 @@
-"""``LINEAGE_FILE``: what a stage may tell of where its results come from."""
+"""``LINEAGE_FILE``: what a stage may tell of where its results come from; docs/LINEAGE.md says what each key means."""
 
 import json
+from collections.abc import Mapping
+from typing import Any
 
-from dvc_runner.model import Environment, Stage
+from dvc_runner.model import Dep, Environment, Past, Revision, Stage
 
-SCHEMA = 1
+SCHEMA_VERSION = 1
 
 
 def text(
     stage: Stage,
     *,
-    revision: tuple[str | None, str | None, bool | None],
-    environment: Environment,
+    revision: Revision,
+    system_user: str | None,
     executor: str,
+    environments: Mapping[str, Environment],
 ) -> str:
     """Give the file's content: JSON; what is not known is null.
 
     Args:
         stage: The stage, its deps hashed.
-        revision: Git's commit, branch, and whether the work tree differs from it.
-        environment: What the stage's code runs in.
+        revision: Of the code, its diff without secrets.
+        system_user: Who runs it, by the system's word.
         executor: The executor's name.
+        environments: What its code and that of stages before it run in, by address.
     """
-    commit, branch, dirty = revision
+    before = stage.before
     return json.dumps(
         {
-            "schema": SCHEMA,
+            "schema_version": SCHEMA_VERSION,
             "stage": stage.address,
             "cmd": stage.cmd,
-            "git_commit": commit,
-            "git_branch": branch,
-            "git_dirty": dirty,
+            "git_commit": revision.commit,
+            "git_branch": revision.branch,
+            "git_dirty": revision.dirty,
+            "git_diff": revision.diff,
+            "git_diff_whole": revision.is_diff_whole,
+            "git_user": revision.user,
+            "system_user": system_user,
             "executor": executor,
-            "image": {"key": environment.key, "id": environment.id},
-            "deps": {dep.path: dep.md5 for dep in stage.deps},
+            "image": _image(environments.get(stage.address)),
+            "deps": _hashes(stage.deps),
             "params": {file.path: json.loads(file.json_values) for file in stage.params},
+            "upstream": [_past(one, environments) for one in before.stages] if before else None,
+            "upstream_whole": bool(before and before.is_whole),
         },
         indent=2,
     )
+
+
+def _past(past: Past, environments: Mapping[str, Environment]) -> dict[str, Any]:
+    return {
+        "stage": past.address,
+        "cmd": past.cmd,
+        "image": _image(environments.get(past.address)),
+        "deps": _hashes(past.deps),
+        "outs": _hashes(past.outs),
+        "params": json.loads(past.json_params),
+    }
+
+
+def _image(environment: Environment | None) -> dict[str, str | None] | None:
+    return {"key": environment.key, "id": environment.id} if environment else None
+
+
+def _hashes(entries: tuple[Dep, ...]) -> dict[str, str | None]:
+    return {entry.path: entry.md5 for entry in entries}

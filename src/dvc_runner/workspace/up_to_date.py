@@ -7,7 +7,7 @@ import json
 import os
 import time
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 from hashlib import sha256
 from pathlib import Path
 
@@ -26,12 +26,13 @@ class Look:
     """What was looked at: the stages of a run, in order; files' stamps; what matters of folders' names.
 
     A file that was not there has no stamp. Only one that is ``whole`` proves that nothing is to do; another still
-    tells which files changed since.
+    tells which files changed since. ``pointers`` are the files that name versions in the model registry.
     """
 
     stages: tuple[str, ...]
     files: Mapping[str, Stamp | None]
     folders: Mapping[str, tuple[Stamp, tuple[str, ...]]]
+    pointers: tuple[str, ...] = ()
     whole: bool = True
 
 
@@ -54,6 +55,7 @@ def read(root: Path, request: str) -> Look:
             stages=tuple(found["stages"]),
             files={path: one and tuple(one) for path, one in found["files"].items()},
             folders={path: (tuple(one), tuple(names)) for path, (one, names) in found["folders"].items()},
+            pointers=tuple(found["pointers"]),
             whole=bool(found["whole"]),
         )
     except (OSError, ValueError, KeyError, TypeError):
@@ -80,8 +82,7 @@ def keep(root: Path, request: str, look: Look) -> None:
     place = _place(root, request)
     place.parent.mkdir(parents=True, exist_ok=True)
     draft = place.with_suffix(f".{os.getpid()}")
-    text = {"stages": look.stages, "files": look.files, "folders": look.folders, "whole": look.whole}
-    draft.write_text(json.dumps(text, separators=(",", ":")), encoding="utf-8")
+    draft.write_text(json.dumps({f.name: getattr(look, f.name) for f in fields(look)}, separators=(",", ":")), "utf-8")
     draft.replace(place)
     for old in sorted(place.parent.glob("*.json"), key=lambda one: one.stat().st_mtime)[:-KEPT]:
         old.unlink(missing_ok=True)

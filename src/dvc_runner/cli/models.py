@@ -1,0 +1,146 @@
+"""``dvc-runner models``: what the registry in use holds, and the moving of aliases."""
+
+import argparse
+import dataclasses
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+from dvc_runner.cli import settings as settings_file
+from dvc_runner.cli.commands import opened
+from dvc_runner.cli.printing import out
+from dvc_runner.cli.reproduce import reproduce
+from dvc_runner.errors import ConfigurationError, UsageError
+from dvc_runner.report import models as report
+from dvc_runner.tracking import aliases, lineage, models, pointer
+from dvc_runner.tracking.models import Candidate, RegisteredModel
+from dvc_runner.tracking.server import TrackingServer
+from dvc_runner.workspace.dvc_project import DvcProject
+
+FEWEST_COMPARED = 2
+
+
+def run(parsed: argparse.Namespace) -> int:
+    """Do what the arguments say; give the exit code."""
+    with opened() as (project, settings):
+        server = TrackingServer(settings.values)
+        if parsed.action == "list":
+            return _list(server, parsed)
+        known = models.model(server, parsed.model or _of_project(project, server))
+        if parsed.action == "reproduce":
+            one = _candidate(server, known, parsed.version)
+            return reproduce(project, settings, one, tracking_uri=parsed.tracking_uri, as_json=parsed.json)
+        parsed.who = project.revision().user or settings_file.user()
+        return COMMANDS[parsed.action](server, known, parsed)
+
+
+def _of_project(project: DvcProject, server: TrackingServer) -> str:
+    """Give the model that the project's stages register, or the only one that there is."""
+    for stage in project.stages():
+        path = stage.container.registers if stage.container else None
+        file = project.root / path if path else None
+        found = pointer.read(file.read_text("utf-8", "replace")) if file and file.is_file() else None
+        if found:
+            return found.name
+    names = models.names(server)
+    if len(names) == 1:
+        return names[0]
+    raise UsageError(
+        f"which model is meant? {server.uri} has {len(names)}: {', '.join(names) or 'none'}",
+        remedy="name it:  dvc-runner models --model NAME …",
+    )
+
+
+def _list(server: TrackingServer, parsed: argparse.Namespace) -> int:
+    wanted = parsed.model_name or parsed.model
+    names = [wanted] if wanted else models.names(server)
+    found = [(models.model(server, name), models.versions(server, name)) for name in names]
+    if parsed.json:
+        listed = [{**dataclasses.asdict(one), "versions": [dataclasses.asdict(v) for v in vs]} for one, vs in found]
+        out(json.dumps({"models": listed}, ensure_ascii=False))
+        return 0
+    for line in report.of_versions(*found[0]) if wanted else report.of_models(found):
+        out(line)
+    return 0
+
+
+def _show(server: TrackingServer, known: RegisteredModel, parsed: argparse.Namespace) -> int:
+    one = _candidate(server, known, parsed.version)
+    moves = sorted((m for alias in _noted(known) for m in aliases.history(known, alias)), key=lambda m: m.at)
+    about = [m for m in moves if one.version.version in (m.from_version, m.to_version)]
+    if parsed.json:
+        found = {**report.as_json(known, one), "history": [dataclasses.asdict(m) for m in about]}
+        out(json.dumps(found, ensure_ascii=False))
+        return 0
+    for line in report.of_one(known, one, about):
+        out(line)
+    return 0
+
+
+def _noted(known: RegisteredModel) -> set[str]:
+    """Give the aliases that have a history, also of those that stand nowhere now."""
+    prefix = f"{aliases.PREFIX}."
+    return {key.removeprefix(prefix).rpartition(".")[0] for key in known.tags if key.startswith(prefix)}
+
+
+def _compare(server: TrackingServer, known: RegisteredModel, parsed: argparse.Namespace) -> int:
+    if len(parsed.versions) < FEWEST_COMPARED:
+        raise UsageError("compare takes two versions or more", remedy="as in  dvc-runner models compare production 4")
+    found = [_candidate(server, known, wanted) for wanted in parsed.versions]
+    if parsed.html:
+        Path(parsed.html).write_text(report.page(f"{known.name}: versions compared", found), encoding="utf-8")
+    if parsed.json:
+        out(json.dumps({"versions": [report.as_json(known, one) for one in found]}, ensure_ascii=False))
+        return 0
+    for line in report.comparison(found):
+        out(line)
+    return 0
+
+
+def _promote(server: TrackingServer, known: RegisteredModel, parsed: argparse.Namespace) -> int:
+    wanted = models.version(server, known, parsed.version).version
+    if known.aliases.get(parsed.alias) == wanted:
+        out(f"{parsed.alias} of {known.name} stands at version {wanted} already")
+        return 0
+    return _move(server, known, wanted, parsed)
+
+
+def _rollback(server: TrackingServer, known: RegisteredModel, parsed: argparse.Namespace) -> int:
+    # It may be gone; then nothing moves.
+    wanted = models.version(server, known, aliases.previous(known, parsed.alias)).version
+    return _move(server, known, wanted, parsed)
+
+
+def _move(server: TrackingServer, known: RegisteredModel, to: str, parsed: argparse.Namespace) -> int:
+    done = aliases.move(server, known, parsed.alias, to, who=parsed.who, why=parsed.why)
+    out(f"{done.alias} of {known.name}: version {done.from_version or 'none'} → {done.to_version}")
+    return 0
+
+
+def _lineage(server: TrackingServer, known: RegisteredModel, parsed: argparse.Namespace) -> int:
+    one = _candidate(server, known, parsed.version)
+    found = lineage.of(server, one.run) if one.run else {}
+    if not found:
+        raise ConfigurationError(
+            f"{known.name} version {one.version.version} has no lineage: what made it did not log any",
+            remedy="let a stage log LINEAGE_FILE, as docs/LINEAGE.md says",
+        )
+    if parsed.json:
+        out(json.dumps(found, ensure_ascii=False))
+        return 0
+    for line in report.of_lineage(found):
+        out(line)
+    return 0
+
+
+def _candidate(server: TrackingServer, known: RegisteredModel, wanted: str) -> Candidate:
+    return models.candidate(server, models.version(server, known, wanted))
+
+
+COMMANDS: dict[str, Callable[[TrackingServer, RegisteredModel, argparse.Namespace], int]] = {
+    "show": _show,
+    "compare": _compare,
+    "promote": _promote,
+    "rollback": _rollback,
+    "lineage": _lineage,
+}

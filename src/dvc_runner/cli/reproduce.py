@@ -1,0 +1,106 @@
+"""``dvc-runner models reproduce``: make a model again from its commit, and see whether it comes out the same."""
+
+import contextlib
+import json
+from dataclasses import asdict
+from pathlib import Path
+
+from dvc_runner.cli import commands, options
+from dvc_runner.cli.printing import err, live, out
+from dvc_runner.cli.settings import Settings
+from dvc_runner.errors import EXIT_STAGE_FAILED, ConfigurationError, StageError, UsageError
+from dvc_runner.executors import processes
+from dvc_runner.model import Handling, Selection
+from dvc_runner.pipeline import reproduction
+from dvc_runner.pipeline.preparations import Preparations
+from dvc_runner.pipeline.record import Record
+from dvc_runner.pipeline.reproduction import Recipe
+from dvc_runner.pipeline.request import Request
+from dvc_runner.pipeline.run import Run
+from dvc_runner.report import models as report
+from dvc_runner.report import summary
+from dvc_runner.report.preparing import Preparing
+from dvc_runner.report.progress import Progress
+from dvc_runner.tracking import lineage, models, pointer
+from dvc_runner.tracking.models import Candidate, TrackedRun
+from dvc_runner.tracking.server import URI, TrackingServer
+from dvc_runner.workspace import secrets
+from dvc_runner.workspace.dvc_project import DvcProject
+from dvc_runner.workspace.dvc_worktree import checked_out
+from dvc_runner.workspace.places import FOLDER
+
+
+def reproduce(
+    project: DvcProject, settings: Settings, one: Candidate, *, tracking_uri: str | None, as_json: bool
+) -> int:
+    """Run all stages of a version's commit anew, in a worktree; give 0 if the results are the same, 1 if not.
+
+    Raises:
+        UsageError: There is no other server for the runs of this to go to.
+        ConfigurationError: The version's lineage does not say enough.
+    """
+    server = TrackingServer(settings.values)
+    if not tracking_uri or tracking_uri.rstrip("/") == server.uri:
+        raise UsageError(
+            "the stages that run again need a tracking server of their own: at the one in use they would move aliases",
+            remedy="make reproduce V=…  starts one; or name one:  --tracking-uri http://…",
+        )
+    if one.run is None:
+        raise ConfigurationError(
+            f"the run of version {one.version.version} is gone", remedy="reproduce another version"
+        )
+    recipe = reproduction.recipe(lineage.of(server, one.run))
+    kept = {name: value for name, value in settings.values.items() if name not in secrets.READ["mlflow"]}
+    elsewhere = Settings(values={**kept, URI: tracking_uri})
+    # DVC finds a target from the working folder.
+    parent = project.root / FOLDER
+    with checked_out(project.root, parent, recipe.commit, recipe.diff) as folder, contextlib.chdir(folder):
+        now, run = _made_again(folder, project.cache, elsewhere, recipe)
+    found = reproduction.compare(recipe, one.run, now, run)
+    is_same, words = reproduction.verdict(found)
+    if as_json:
+        compared = [{**asdict(row), "is_same": row.is_same} for row in found]
+        out(json.dumps({"reproduced": is_same, "verdict": words, "compared": compared}, ensure_ascii=False))
+    else:
+        for line in [*report.of_reproduction(found), words]:
+            out(line)
+    return 0 if is_same else EXIT_STAGE_FAILED
+
+
+def _made_again(folder: Path, cache: Path, settings: Settings, recipe: Recipe) -> tuple[Recipe, TrackedRun]:
+    """Run everything; give what the model came from now, and its run."""
+    with contextlib.closing(DvcProject(folder, cache)) as project:
+        executor = commands.executor_of(project.root, settings, None, err)
+        record = Record(project.root, [Progress(err)])
+        preparations = Preparations(executor, project.root, record.folder, settings.values, Preparing(err, live()))
+        request = Request(
+            selection=Selection(targets=(recipe.stage,), pipeline=True),
+            handling=Handling(force=True, run_cache=False, commit=False),
+            room=options.room(None),
+        )
+        project.fetch_sources()
+        work = Run(project, commands.surroundings(project, settings, executor), request, record, preparations)
+        with executor.opened(), processes.nursery(), preparations.opened():
+            work.go()
+        results = tuple(work.results.values())
+        if work.exit_code:
+            for line in summary.failures(project.root, results):
+                err(line)
+            raise StageError("it could not be made again", remedy="see above what failed, and why")
+        server = TrackingServer(settings.values)
+        run = _run_of(project, server, recipe.stage)
+        return reproduction.recipe(lineage.of(server, run)), run
+
+
+def _run_of(project: DvcProject, server: TrackingServer, stage: str) -> TrackedRun:
+    """Find the run of the model that a stage registered just now."""
+    container = project.stage(stage).container
+    path = container.registers if container else None
+    found = pointer.read((project.root / path).read_text("utf-8")) if path else None
+    run = models.run(server, found.run_id) if found else None
+    if run is None:
+        raise ConfigurationError(
+            f"stage {stage} does not say which version it registered",
+            remedy="name the out that does:  registers: PATH  below its meta.container",
+        )
+    return run

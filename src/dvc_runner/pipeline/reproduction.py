@@ -1,0 +1,93 @@
+"""Whether what made a model makes the same again."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from dvc_runner.errors import ConfigurationError
+from dvc_runner.tracking.models import TrackedRun
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Recipe:
+    """What a version was made from; ``outs`` are hashes by path, ``images`` keys by stage."""
+
+    stage: str
+    commit: str
+    diff: str | None
+    outs: Mapping[str, str]
+    images: Mapping[str, str]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Compared:
+    """One thing then and now; None is not there. An image says what code ran in, and is no result."""
+
+    kind: str
+    name: str
+    then: str | None
+    now: str | None
+
+    @property
+    def is_same(self) -> bool:
+        """Whether it came out the same."""
+        return self.then == self.now
+
+
+def recipe(found: Mapping[str, Any]) -> Recipe:
+    """Read what a version was made from out of its lineage.
+
+    Raises:
+        ConfigurationError: It does not say enough.
+    """
+    lacking = next((key for key in ("stage", "git_commit") if not found.get(key)), None)
+    if lacking:
+        raise ConfigurationError(
+            f"the version's lineage has no {lacking}",
+            remedy="only what was trained in a git repository can be made again",
+        )
+    if found.get("git_dirty") and not (found.get("git_diff") and found.get("git_diff_whole")):
+        raise ConfigurationError(
+            f"it was made from {str(found['git_commit'])[:8]} and changes that its lineage does not hold whole",
+            remedy="commit before a run whose model matters",
+        )
+    before = found.get("upstream") or []
+    stages = [*before, {"stage": found["stage"], "image": found.get("image")}]
+    return Recipe(
+        stage=str(found["stage"]),
+        commit=str(found["git_commit"]),
+        diff=found.get("git_diff") if found.get("git_dirty") else None,
+        outs={path: md5 for one in before for path, md5 in one.get("outs", {}).items() if md5},
+        images={one["stage"]: one["image"]["key"] for one in stages if one.get("image")},
+    )
+
+
+def compare(then: Recipe, run_then: TrackedRun, now: Recipe, run_now: TrackedRun) -> list[Compared]:
+    """Set beside each other what was made then and now, in the order images, outs, params, metrics."""
+    parts = (
+        ("image", then.images, now.images),
+        ("out", then.outs, now.outs),
+        ("param", run_then.params, run_now.params),
+        ("metric", _texts(run_then.metrics), _texts(run_now.metrics)),
+    )
+    return [
+        Compared(kind=kind, name=name, then=old.get(name), now=new.get(name))
+        for kind, old, new in parts
+        for name in sorted({*old, *new})
+    ]
+
+
+def verdict(found: list[Compared]) -> tuple[bool, str]:
+    """Say whether all results are the same, and in words what that means."""
+    results = [one for one in found if one.kind in ("out", "metric")]
+    differing = [one for one in results if not one.is_same]
+    if not results:
+        return False, "nothing can be compared: neither outs nor metrics are known"
+    if not differing:
+        return True, f"reproduced: {len(results)} outs and metrics came out the same"
+    names = ", ".join(one.name for one in differing[:3]) + (", …" if len(differing) > 3 else "")  # noqa: PLR2004
+    return False, f"not reproduced: {len(differing)} of {len(results)} outs and metrics differ: {names}"
+
+
+def _texts(metrics: Mapping[str, float]) -> dict[str, str]:
+    return {name: repr(value) for name, value in metrics.items()}

@@ -1,0 +1,171 @@
+"""A tracking server, asked over HTTP; what it does not answer is told in words."""
+
+import base64
+import http.client
+import json
+import socket
+import ssl
+import urllib.error
+import urllib.parse
+import urllib.request
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+from urllib.parse import urlsplit
+
+from dvc_runner.errors import ConfigurationError, NotThereError
+from dvc_runner.workspace import secrets
+
+URI = "MLFLOW_TRACKING_URI"
+CERTIFICATE = "MLFLOW_TRACKING_SERVER_CERT_PATH"
+API = "/api/2.0/mlflow/"
+ANSWER_S = 8
+LONGEST = 10**7
+OK, UNAUTHORIZED, FORBIDDEN, NOT_FOUND = 200, 401, 403, 404
+CREDENTIALS = (secrets.USER, secrets.PASSWORD)
+LOCAL = "start the local one (make up)"
+NO_ANSWER: tuple[tuple[type[BaseException], str, str], ...] = (
+    (socket.gaierror, "no host of that name", f"correct {URI}"),
+    (ConnectionRefusedError, "it refused the connection", f"{LOCAL}, or correct {URI}"),
+    (ssl.SSLError, "TLS failed", f"is it http:// or https://? {CERTIFICATE} names a CA's certificate"),
+    (TimeoutError, "no answer in time", "look at its log, and for a firewall between"),
+)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Answer:
+    """An answer of a server's; ``kind`` is its content type."""
+
+    status: int
+    kind: str
+    text: str
+
+
+class _NoRedirects(urllib.request.HTTPRedirectHandler):
+    """A redirect is an answer: followed, it would take the password along, wherever it leads."""
+
+    def redirect_request(self, *_: object) -> None:
+        return None
+
+
+class TrackingServer:
+    """The server that settings lead to."""
+
+    def __init__(self, settings: Mapping[str, str]) -> None:
+        """Ask nothing yet.
+
+        Args:
+            settings: Variables, with MLflow's names.
+
+        Raises:
+            ConfigurationError: They name no server.
+        """
+        address = settings.get(URI, "")
+        if not address.startswith(("http://", "https://")):
+            raise ConfigurationError(f"{URI} is {address!r}", remedy=f"{LOCAL}, or give it an http(s):// address")
+        self._settings = settings
+        self._parts = urlsplit(address)
+        self.uri = self._parts._replace(netloc=self._parts.netloc.rpartition("@")[2]).geturl().rstrip("/")
+        try:
+            trusted = ssl.create_default_context(cafile=settings.get(CERTIFICATE))
+        except OSError as error:
+            raise ConfigurationError(
+                f"{CERTIFICATE} is {settings.get(CERTIFICATE)}: {error.strerror or error}",
+                remedy="name the file of a CA's certificate there, or unset it",
+            ) from error
+        self._opener = urllib.request.build_opener(_NoRedirects, urllib.request.HTTPSHandler(context=trusted))
+
+    def call(self, route: str, *, method: str = "GET", **values: object) -> dict[str, Any]:
+        """Use one of MLflow's REST routes, and give what it answers.
+
+        Raises:
+            NotThereError: The server says that it does not have what was asked for.
+            ConfigurationError: It did not answer, or not as MLflow does; the message says how it did.
+        """
+        if method == "GET":
+            answer = self.ask(f"{API}{route}?{urllib.parse.urlencode(values, doseq=True)}")
+        else:
+            answer = self.ask(f"{API}{route}", method=method, body=values)
+        found = self._object(answer)
+        if answer.status == OK and found is not None:
+            return found
+        if found is not None and found.get("error_code") == "RESOURCE_DOES_NOT_EXIST":
+            raise NotThereError(f"{self.uri}: {found.get('message') or 'not there'}", remedy="name one that is there")
+        if found is not None and found.get("error_code") and answer.status not in (UNAUTHORIZED, FORBIDDEN):
+            raise self.refusal(f"it refused: {found.get('message') or found['error_code']}", "see what it says")
+        raise self.of_status(answer)
+
+    def of_status(self, answer: Answer) -> ConfigurationError:
+        """Give the error for an answer that MLflow does not give."""
+        if answer.status == FORBIDDEN and "host" in answer.text.lower():
+            return self.refusal(
+                "403, it does not answer to that name", "start it with --allowed-hosts, or use its address"
+            )
+        if answer.status != OK:
+            return self.refusal(*self._status(answer.status))
+        return self.refusal(
+            f"it answers with {answer.kind}, MLflow with JSON", f"correct {URI} (DagsHub's ends in .mlflow)"
+        )
+
+    def refusal(self, words: str, remedy: str) -> ConfigurationError:
+        """Give the error that says something of this server."""
+        return ConfigurationError(f"{self.uri}: {words}", remedy=remedy)
+
+    def ask(self, path: str, *, method: str = "GET", body: Mapping[str, object] | None = None) -> Answer:
+        """Send one request.
+
+        Raises:
+            ConfigurationError: No answer came.
+        """
+        data = None if body is None else json.dumps(body).encode()
+        headers = {**self._credentials(), **({"Content-Type": "application/json"} if data else {})}
+        request = urllib.request.Request(self.uri + path, data=data, headers=headers, method=method)  # noqa: S310 - http(s), seen above
+        try:
+            with self._opener.open(request, timeout=ANSWER_S) as answer:
+                return Answer(
+                    status=answer.status,
+                    kind=answer.headers.get_content_type(),
+                    text=answer.read(LONGEST).decode("utf-8", "replace"),
+                )
+        except urllib.error.HTTPError as error:
+            with error:
+                text = error.read(LONGEST).decode("utf-8", "replace")
+            return Answer(status=error.code, kind=error.headers.get_content_type(), text=text)
+        except (OSError, ValueError) as error:
+            raise self._no_answer(error) from error
+        except http.client.HTTPException as error:
+            raise self.refusal(f"it speaks no HTTP ({type(error).__name__})", f"correct {URI}") from error
+
+    @staticmethod
+    def _object(answer: Answer) -> dict[str, Any] | None:
+        try:
+            found = json.loads(answer.text)
+        except ValueError:
+            return None
+        return found if isinstance(found, dict) else None
+
+    def _credentials(self) -> dict[str, str]:
+        user, password = (self._settings.get(name) for name in CREDENTIALS)
+        if not user or not password:
+            user, password = self._parts.username, self._parts.password
+        if user and password:
+            return {"Authorization": "Basic " + base64.b64encode(f"{user}:{password}".encode()).decode()}
+        token = self._settings.get(secrets.TOKEN)
+        return {"Authorization": f"Bearer {token}"} if token else {}
+
+    def _no_answer(self, error: Exception) -> ConfigurationError:
+        reason = error.reason if isinstance(error, urllib.error.URLError) else error
+        for kind, words, remedy in NO_ANSWER:
+            if isinstance(reason, kind):
+                return self.refusal(words, remedy)
+        return self.refusal(f"it could not be asked: {reason}", f"correct {URI}")
+
+    def _status(self, status: int) -> tuple[str, str]:
+        user = self._settings.get(secrets.USER)
+        sent = f"as user {user}" if user else "with a token" if self._settings.get(secrets.TOKEN) else "without a user"
+        told = {
+            UNAUTHORIZED: (f"401, asked {sent}", f"set {' and '.join(CREDENTIALS)} to what it knows"),
+            FORBIDDEN: (f"403, asked {sent}", "use a user or token that may use it"),
+            NOT_FOUND: ("404, no MLflow at this address", f"correct {URI} (DagsHub's ends in .mlflow)"),
+        }
+        return told.get(status, (f"{status} where 200 was due", f"look at its log, or correct {URI}"))

@@ -1,0 +1,171 @@
+"""What LINEAGE_FILE tells a stage of where its results come from."""
+
+import getpass
+import json
+from collections.abc import Callable, Mapping
+from typing import Any, TypeAlias
+
+import pytest
+from tests.support.json_schema import problems, schema
+from tests.support.projects import Finished, Project
+from tests.support.trees import lay
+
+from dvc_runner.workspace.dvc_past import FURTHEST
+from dvc_runner.workspace.dvc_revision import DIFF_CHARACTERS
+
+# pygtrie, which DVC walks its index with.
+pytestmark = pytest.mark.filterwarnings("ignore:_NoneStep:DeprecationWarning")
+Here: TypeAlias = Callable[..., Finished]
+TELL = "import os, shutil; shutil.copy(os.environ['LINEAGE_FILE'], 'lineage.json')"
+OF_THE_STAGE = {"read", "python", "libraries", "host", "started_at", "logged_at"}
+RAW_MD5 = "bdd166af3a63f7be696dd17a218a6ffb"
+
+
+@pytest.fixture
+def told(project: Project, here: Here) -> Callable[..., dict[str, Any]]:
+    """Runs the project, and gives what its stage ``last`` was told."""
+
+    def run(*arguments: str, env: Mapping[str, str] | None = None) -> dict[str, Any]:
+        here(project, "run", *arguments, env=env).ended(0)
+        found: dict[str, Any] = json.loads(project.read("lineage.json"))
+        return found
+
+    return run
+
+
+@pytest.fixture
+def alone(project: Project) -> Project:
+    """A project of one stage, committed."""
+    lay(project.root, {"in.csv": "raw", "notes.txt": "one\n"})
+    project.params(train={"n": 1}, other=2)
+    project.stages(last=project.stage("last", TELL, deps=["in.csv"], params=["train"], outs=["lineage.json"]))
+    project.git("add", "-A")
+    project.git("commit", "-qm", "first")
+    project.git("config", "user.name", "Ada")
+    return project
+
+
+def test_it_tells_of_code_image_data_and_params(alone: Project, told: Callable[..., dict[str, Any]]) -> None:
+    found = told()
+    assert found["git_commit"] == alone.git("rev-parse", "HEAD").strip()
+    assert (found["git_branch"], found["git_dirty"], found["git_diff"]) == ("main", False, None)
+    assert (found["git_user"], found["system_user"]) == ("Ada", getpass.getuser())
+    assert (found["stage"], found["cmd"]) == ("last", "dvc-runner exec python3 -m last")
+    assert found["executor"] == "process"
+    assert found["deps"]["in.csv"] == RAW_MD5
+    assert set(found["deps"]) == {"in.csv", "stages/last"}
+    assert found["params"] == {"params.yaml": {"train": {"n": 1}}}
+    assert found["image"]["key"]
+    assert (found["upstream"], found["upstream_whole"]) == ([], True)
+
+
+def test_it_is_the_schemas_part_that_no_stage_adds(alone: Project, told: Callable[..., dict[str, Any]]) -> None:
+    whole = schema("lineage")
+    whole["required"] = [key for key in whole["required"] if key not in OF_THE_STAGE]
+    assert set(whole["required"]) | OF_THE_STAGE == set(whole["properties"])
+    alone.write("notes.txt", "two\n")
+    found = told()
+    assert list(problems(found, whole, whole)) == []
+    assert set(found).isdisjoint(OF_THE_STAGE)
+
+
+def piped(project: Project) -> None:
+    """A .dvc file, a stage of ours, one of a shell, and the last; and another beside them."""
+    lay(project.root, {"raw.csv": "raw"})
+    project.dvc("add", "--quiet", "raw.csv").ended(0)
+    copy = "import shutil; shutil.copy('raw.csv', 'first.csv')"
+    project.params(n=1, m=1)
+    project.stages(
+        last=project.stage("last", TELL, deps=["second.csv"], params=["m"], outs=["lineage.json"]),
+        first=project.stage("first", copy, deps=["raw.csv"], params=["n"], outs=["first.csv"]),
+        second={"cmd": "cp first.csv second.csv", "deps": ["first.csv"], "outs": ["second.csv"]},
+        beside={"cmd": "cp raw.csv beside.csv", "deps": ["raw.csv"], "outs": ["beside.csv"]},
+    )
+
+
+def check_upstream(found: dict[str, Any]) -> dict[str, Any]:
+    assert [one["stage"] for one in found["upstream"]] == ["second", "first", "raw.csv.dvc"]
+    assert found["upstream_whole"] is True
+    second, first, raw = found["upstream"]
+    assert second["deps"] == {"first.csv": RAW_MD5}
+    assert second["outs"] == {"second.csv": RAW_MD5}
+    assert (second["image"], second["cmd"]) == (None, "cp first.csv second.csv")
+    assert first["deps"]["raw.csv"] == raw["outs"]["raw.csv"] == RAW_MD5
+    assert set(first["deps"]) == {"raw.csv", "stages/first"}
+    assert first["params"] == {"params.yaml": {"n": 1}}
+    image: dict[str, Any] = first["image"]
+    return image
+
+
+def test_it_leads_back_to_the_raw_data(project: Project, told: Callable[..., dict[str, Any]]) -> None:
+    piped(project)
+    image = check_upstream(told())
+    assert image["key"]
+    # Up to date, and run alone, they are told of as they were.
+    project.params(n=1, m=2)
+    assert check_upstream(told()) == image
+    project.params(n=1, m=3)
+    assert check_upstream(told("--single-item", "last")) == image
+
+
+def test_it_tells_plain_dvc_the_same(project: Project, told: Callable[..., dict[str, Any]]) -> None:
+    piped(project)
+    image = check_upstream(told())
+    project.params(n=1, m=2)
+    project.dvc("repro").ended(0)
+    found = json.loads(project.read("lineage.json"))
+    assert found["params"] == {"params.yaml": {"m": 2}}
+    assert check_upstream(found) == image
+
+
+def test_it_tells_what_upstream_is_after_this_run(project: Project, told: Callable[..., dict[str, Any]]) -> None:
+    piped(project)
+    before = told()["upstream"][1]
+    project.params(n=2, m=1)
+    project.write("stages/first/first.py", "open('first.csv', 'w').write('new')")
+    after = told()["upstream"][1]
+    assert after["params"] == {"params.yaml": {"n": 2}}
+    assert after["outs"]["first.csv"] != before["outs"]["first.csv"]
+    assert after["deps"]["stages/first"] != before["deps"]["stages/first"]
+
+
+def test_of_a_long_chain_it_tells_the_nearest(project: Project, told: Callable[..., dict[str, Any]]) -> None:
+    chain = {
+        f"s{n}": {"cmd": f"cp {n}.txt {n + 1}.txt", "deps": [f"{n}.txt"], "outs": [f"{n + 1}.txt"]}
+        for n in range(FURTHEST + 1)
+    }
+    lay(project.root, {"0.txt": "1"})
+    project.stages(**chain, last=project.stage("last", TELL, deps=[f"{FURTHEST + 1}.txt"], outs=["lineage.json"]))
+    found = told("--jobs", "1")
+    assert [one["stage"] for one in found["upstream"]] == [f"s{n}" for n in range(FURTHEST, 0, -1)]
+    assert found["upstream_whole"] is False
+
+
+def test_it_tells_how_tracked_files_differ_and_no_secret(alone: Project, told: Callable[..., dict[str, Any]]) -> None:
+    alone.write(".env", "FROM_FILE='of .env/1'\nSHORT=no\n")
+    alone.git("add", "-f", ".env")
+    alone.git("commit", "-qm", "a mistake")
+    alone.write(".env", "FROM_FILE='of .env/1'\nSHORT=no\nMORE='a second value'\n")
+    secrets = ["of .env/1", "of%20.env/1", "a second value", "by its name", "of the stage"]
+    alone.write("notes.txt", "\n".join(["one", *secrets, "no"]) + "\n")
+    alone.write("added.txt", "added\n")
+    alone.git("add", "added.txt")
+    alone.write("untracked.txt", "untracked\n")
+    entry = alone.stage("last", TELL, deps=["in.csv"], outs=["lineage.json"], container={"secrets": ["PLAIN"]})
+    alone.stages(last=entry)
+    found = told(env={"MY_API_KEY": "by its name", "PLAIN": "of the stage"})
+    assert (found["git_dirty"], found["git_diff_whole"]) == (True, True)
+    diff = found["git_diff"]
+    assert [one for one in secrets if one in json.dumps(found)] == []
+    assert " one\n+*****\n+*****\n+*****\n+*****\n+*****\n+no\n" in diff
+    assert "+added\n" in diff
+    for other in ("untracked", "+++ b/.env", "FROM_FILE"):
+        assert other not in diff
+
+
+def test_a_long_diff_is_cut_at_a_line(alone: Project, told: Callable[..., dict[str, Any]]) -> None:
+    alone.write("notes.txt", "".join(f"line {number}\n" for number in range(20_000)) + "x" * 200_000)
+    found = told()
+    assert found["git_diff_whole"] is False
+    assert DIFF_CHARACTERS - 100 < len(found["git_diff"]) <= DIFF_CHARACTERS
+    assert found["git_diff"].endswith("\n")

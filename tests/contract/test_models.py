@@ -1,0 +1,218 @@
+"""``dvc-runner models`` on a real MLflow server."""
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from tests.support.cases import cases
+from tests.support.mlflows import MlflowServer, mlflow_server
+from tests.support.projects import Finished, Project
+
+from dvc_runner.errors import EXIT_CONFIGURATION, EXIT_STAGE_FAILED, EXIT_USAGE
+
+MODEL = "iris 'best'"
+LINEAGE = {"git_commit": "0123456789abcdef", "deps": [{"path": "rows.csv", "md5": "aa"}], "params": {"n": 1}}
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory: pytest.TempPathFactory, surroundings: None) -> Iterator[MlflowServer]:
+    """A server; each test makes the models that it wants."""
+    del surroundings
+    with mlflow_server(tmp_path_factory.mktemp("models")) as found:
+        yield found
+
+
+class Registry:
+    """A project, and the model that it registered versions of."""
+
+    def __init__(self, project: Project, server: MlflowServer) -> None:
+        self.project = project.with_env(MLFLOW_TRACKING_URI=server.uri)
+        self.server = server
+        self.name = f"{MODEL} {project.root.parent.name}"
+        self._post("registered-models/create", name=self.name)
+
+    def version(self, **logged: Any) -> str:
+        """Make a run with a param and a metric, and a version of it."""
+        run = self._post("runs/create", experiment_id="0")["run"]["info"]
+        batch = {
+            "params": [{"key": "depth", "value": str(logged.get("depth", 5))}, {"key": "seed", "value": "42"}],
+            "metrics": [{"key": "accuracy", "value": logged.get("accuracy", 0.9), "timestamp": 1, "step": 0}],
+            "tags": [{"key": "lineage.git_commit", "value": "0123456789abcdef"}],
+        }
+        self._post("runs/log-batch", run_id=run["run_id"], **batch)
+        made = self._post(
+            "model-versions/create", name=self.name, source=f"{run['artifact_uri']}/m", run_id=run["run_id"]
+        )
+        pointer = {"model_name": self.name, "model_version": made["model_version"]["version"], "run_id": run["run_id"]}
+        self.project.write("model.json", json.dumps(pointer))
+        return str(made["model_version"]["version"])
+
+    def models(self, *arguments: str) -> Finished:
+        return self.project.run("models", "--model", self.name, *arguments)
+
+    def json(self, *arguments: str) -> dict[str, Any]:
+        found: dict[str, Any] = json.loads(self.models(*arguments, "--json").ended(0).out)
+        return found
+
+    def production(self) -> str | None:
+        found = self.server.ask("registered-models/get", name=self.name)["registered_model"]
+        return next((str(a["version"]) for a in found.get("aliases", []) if a["alias"] == "production"), None)
+
+    def _post(self, route: str, **values: Any) -> dict[str, Any]:
+        return self.server.ask(route, method="POST", **values)
+
+
+@pytest.fixture
+def registry(project: Project, server: MlflowServer) -> Registry:
+    """A registered model without versions."""
+    return Registry(project, server)
+
+
+def test_lists(registry: Registry) -> None:
+    one, two = registry.version(), registry.version()
+    registry.models("promote", one).ended(0)
+    listed = registry.models("list", registry.name).ended(0).out
+    assert [line.split()[:2] for line in listed.splitlines()] == [["version", two], ["version", one]]
+    assert listed.splitlines()[1].endswith("production")
+    everything = registry.project.run("models", "list").ended(0).out
+    assert any(line.startswith(registry.name) and "production → 1" in line for line in everything.splitlines())
+    [found] = registry.json("list")["models"]
+    assert found["aliases"] == {"production": one}
+    assert [version["version"] for version in found["versions"]] == [two, one]
+
+
+def test_many_versions_are_all_listed(registry: Registry) -> None:
+    run = registry.server.ask("runs/create", method="POST", experiment_id="0")["run"]["info"]
+    for _ in range(130):
+        registry.server.ask(
+            "model-versions/create", method="POST", name=registry.name, source=run["artifact_uri"], run_id=run["run_id"]
+        )
+    assert [int(one["version"]) for one in registry.json("list")["models"][0]["versions"]] == [*range(130, 0, -1)]
+
+
+def test_shows_by_number_and_by_alias(registry: Registry) -> None:
+    one = registry.version(depth=7, accuracy=0.75)
+    registry.models("promote", one, "--why", "it is the only one").ended(0)
+    for name in (one, "production"):
+        found = registry.json("show", name)
+        assert (found["version"], found["run"]["params"]["depth"], found["run"]["metrics"]["accuracy"]) == (
+            one,
+            "7",
+            0.75,
+        )
+        assert [move["why"] for move in found["history"]] == ["it is the only one"]
+    text = registry.models("show").ended(0).out
+    for word in ("depth", "0.75", "it is the only one", "production"):
+        assert word in text
+
+
+def test_compares_and_marks_what_differs(registry: Registry, tmp_path: Path) -> None:
+    one, two = registry.version(depth=5, accuracy=0.9), registry.version(depth=6, accuracy=0.9)
+    page = tmp_path / "page.html"
+    lines = registry.models("compare", one, two, "--html", str(page)).ended(0).out.splitlines()
+    marked = [line.split()[1:] for line in lines if line.startswith("≠")]
+    assert marked == [["depth", "5", "6"]]
+    assert any(line.split() == ["accuracy", "0.9", "0.9"] for line in lines)
+    text = page.read_text("utf-8")
+    assert text.count("<tr class=differs>") == 1
+    assert "&#x27;best&#x27;" in text
+    assert len(registry.json("compare", one, two)["versions"]) == 2
+
+
+def test_a_rollback_goes_back_step_by_step(registry: Registry) -> None:
+    versions = [registry.version() for _ in range(3)]
+    for version in versions:
+        registry.models("promote", version, "--why", f"try {version}").ended(0)
+    for expected in versions[1::-1]:
+        registry.models("rollback", "--why", "it was worse").ended(0)
+        assert registry.production() == expected
+    failed = registry.models("rollback").ended(EXIT_STAGE_FAILED)
+    assert "stood nowhere before" in failed.err
+    assert registry.production() == versions[0]
+    registry.models("promote", versions[2]).ended(0)
+    registry.models("rollback").ended(0)
+    assert registry.production() == versions[0]
+    moves = registry.json("show", versions[0])["history"]
+    assert [(m["from_version"], m["to_version"]) for m in moves] == [
+        (None, "1"), ("1", "2"), ("2", "1"), ("1", "3"), ("3", "1"),
+    ]  # fmt: skip
+    assert all(move["who"] and move["at"].endswith("Z") for move in moves)
+
+
+def test_what_production_left_is_archived(registry: Registry) -> None:
+    one, two = registry.version(), registry.version()
+    registry.models("promote", one).ended(0)
+    registry.models("promote", two).ended(0)
+    assert "archived" in registry.json("show", one)["tags"]
+    registry.models("rollback").ended(0)
+    assert "archived" not in registry.json("show", one)["tags"]
+    assert "archived" in registry.json("show", two)["tags"]
+
+
+def test_an_alias_moved_by_others_is_not_rolled_back_blindly(registry: Registry) -> None:
+    one, two = registry.version(), registry.version()
+    registry.models("promote", one).ended(0)
+    registry.server.ask("registered-models/alias", method="POST", name=registry.name, alias="production", version=two)
+    failed = registry.models("rollback").ended(EXIT_STAGE_FAILED)
+    assert "its history ends at 1" in failed.err
+    assert registry.production() == two
+
+
+def test_a_version_that_is_gone_does_not_come_back(registry: Registry) -> None:
+    one, two = registry.version(), registry.version()
+    registry.models("promote", one).ended(0)
+    registry.models("promote", two).ended(0)
+    registry.server.ask("model-versions/delete", method="DELETE", name=registry.name, version=one)
+    registry.models("rollback").ended(EXIT_CONFIGURATION)
+    assert registry.production() == two
+
+
+def test_promoting_what_is_there_changes_nothing(registry: Registry) -> None:
+    one = registry.version()
+    for _ in range(2):
+        registry.models("promote", one).ended(0)
+    assert len(registry.json("show", one)["history"]) == 1
+
+
+def test_lineage_is_shown_as_the_tags_have_it(registry: Registry) -> None:
+    one = registry.version()
+    assert registry.json("lineage", one) == {"git_commit": "0123456789abcdef"}
+
+
+def test_lineage_is_shown_as_the_file_has_it(registry: Registry) -> None:
+    one = registry.version()
+    run_id = registry.json("show", one)["run"]["run_id"]
+    registry.server.upload(run_id, "lineage.json", json.dumps(LINEAGE))
+    assert registry.json("lineage", one) == LINEAGE
+    assert "  - path  rows.csv" in registry.models("lineage", one).ended(0).out
+
+
+def test_the_projects_own_model_needs_no_name(registry: Registry) -> None:
+    registry.version()
+    stage = registry.project.stage("train", "", outs=["model.json"], container={"registers": "model.json"})
+    registry.project.stages(train=stage)
+    assert registry.name in registry.project.run("models", "show", "1").ended(0).out
+
+
+@cases(
+    "arguments, code, named",
+    {
+        "no such model": [["--model", "nope", "show", "1"], EXIT_CONFIGURATION, "nope"],
+        "no such version": [["show", "99"], EXIT_CONFIGURATION, "99"],
+        "no such alias": [["show", "champion"], EXIT_USAGE, "champion"],
+        "one to compare": [["compare", "1"], EXIT_USAGE, "two versions"],
+        "no lineage": [["lineage", "1"], EXIT_CONFIGURATION, "docs/LINEAGE.md"],
+    },
+)
+def test_mistakes_are_told(registry: Registry, arguments: list[str], code: int, named: str) -> None:
+    run = registry.server.ask("runs/create", method="POST", experiment_id="0")["run"]["info"]
+    registry.server.ask(
+        "model-versions/create", method="POST", name=registry.name, source=run["artifact_uri"], run_id=run["run_id"]
+    )
+    assert named in registry.models(*arguments).ended(code).err
+
+
+def test_without_a_server_it_says_which_variable(project: Project) -> None:
+    assert "MLFLOW_TRACKING_URI" in project.run("models", "list").ended(EXIT_CONFIGURATION).err

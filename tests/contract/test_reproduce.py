@@ -1,0 +1,147 @@
+"""``dvc-runner models reproduce``: the same commit, the same data, the same results; and what differs is named."""
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from tests.support.mlflows import MlflowServer, mlflow_server
+from tests.support.projects import Project
+
+from dvc_runner.errors import EXIT_CONFIGURATION, EXIT_STAGE_FAILED, EXIT_USAGE
+
+TRAIN = """
+import json, os, random, urllib.error, urllib.request
+
+def ask(route, **values):
+    url = os.environ["MLFLOW_TRACKING_URI"] + "/api/2.0/mlflow" + route
+    request = urllib.request.Request(url, json.dumps(values).encode(), {"Content-Type": "application/json"})
+    with urllib.request.urlopen(request) as answer:
+        return json.load(answer)
+
+run = ask("/runs/create", experiment_id="0")["run"]["info"]
+name = "model"
+try:
+    ask("/registered-models/create", name=name)
+except urllib.error.HTTPError:
+    pass
+score = float(open("half.csv").read()) + CHANCE
+ask("/runs/log-batch", run_id=run["run_id"], metrics=[{"key": "score", "value": score, "timestamp": 1, "step": 0}])
+lineage = open(os.environ["LINEAGE_FILE"]).read()
+place = run["artifact_uri"].replace("mlflow-artifacts:", "")
+url = os.environ["MLFLOW_TRACKING_URI"] + "/api/2.0/mlflow-artifacts/artifacts" + place + "/lineage.json"
+urllib.request.urlopen(urllib.request.Request(url, lineage.encode(), method="PUT")).close()
+made = ask("/model-versions/create", name=name, source=run["artifact_uri"] + "/m", run_id=run["run_id"])
+pointer = {"model_name": name, "model_version": made["model_version"]["version"], "run_id": run["run_id"]}
+json.dump(pointer, open("model.json", "w"))
+"""
+HALVE = "open('half.csv', 'w').write(str(float(open('rows.csv').read()) / 2))"
+
+
+@pytest.fixture(scope="module")
+def servers(
+    tmp_path_factory: pytest.TempPathFactory, surroundings: None
+) -> Iterator[tuple[MlflowServer, MlflowServer]]:
+    """The server in use, and one to try things on."""
+    del surroundings
+    with (
+        mlflow_server(tmp_path_factory.mktemp("used")) as used,
+        mlflow_server(tmp_path_factory.mktemp("tried")) as tried,
+    ):
+        yield used, tried
+
+
+def make(project: Project, uri: str, chance: str) -> Project:
+    """A pipeline that was committed, run, and changed since."""
+    project = project.with_env(MLFLOW_TRACKING_URI=uri)
+    project.write("rows.csv", "3")
+    project.dvc("add", "rows.csv").ended(0)
+    halve = project.stage("halve", HALVE, deps=["rows.csv"], outs=["half.csv"])
+    reaches = {"network": "tracking", "registers": "model.json"}
+    code = TRAIN.replace("CHANCE", chance)
+    project.stages(
+        halve=halve, train=project.stage("train", code, deps=["half.csv"], outs=["model.json"], container=reaches)
+    )
+    project.git("add", "--all")
+    project.git("commit", "--quiet", "--message", "One")
+    project.run("run").ended(0)
+    project.git("add", "--all")
+    project.git("commit", "--quiet", "--message", "Its lock")
+    return project
+
+
+def reproduce(project: Project, server: MlflowServer, code: int, *more: str) -> dict[str, Any]:
+    version = str(json.loads(project.read("model.json"))["model_version"])
+    done = project.run("models", "reproduce", version, "--tracking-uri", server.uri, "--json", *more).ended(code)
+    found: dict[str, Any] = json.loads(done.out)
+    return found
+
+
+def nothing_is_left(project: Project) -> None:
+    assert len(project.git("worktree", "list").splitlines()) == 1
+    assert not list((project.root / ".dvc" / "tmp" / "dvc-runner").glob("reproduce-*"))
+
+
+def versions(server: MlflowServer) -> int:
+    return len(server.ask("model-versions/search", filter="name='model'").get("model_versions", []))
+
+
+def test_the_same_comes_out(project: Project, servers: tuple[MlflowServer, MlflowServer]) -> None:
+    made = make(project, servers[0].uri, "0.25")
+    # What happened since does not matter.
+    made.write("rows.csv", "9")
+    made.dvc("add", "rows.csv").ended(0)
+    made.write("stages/halve/halve.py", "raise SystemExit(1)")
+    before, known = made.files(), versions(servers[0])
+    found = reproduce(made, servers[1], 0)
+    assert found["reproduced"]
+    assert {(one["kind"], one["name"]): one["now"] for one in found["compared"] if one["kind"] == "metric"} == {
+        ("metric", "score"): "1.75"
+    }
+    assert {one["name"] for one in found["compared"] if one["kind"] == "out"} >= {"half.csv"}
+    assert all(one["is_same"] for one in found["compared"])
+    assert made.files() == before
+    assert versions(servers[0]) == known
+    nothing_is_left(made)
+
+
+def test_what_differs_is_named(project: Project, servers: tuple[MlflowServer, MlflowServer]) -> None:
+    made = make(project, servers[0].uri, "random.random()")
+    found = reproduce(made, servers[1], EXIT_STAGE_FAILED)
+    assert not found["reproduced"]
+    assert [one["name"] for one in found["compared"] if not one["is_same"]] == ["score"]
+    assert "score" in found["verdict"]
+    nothing_is_left(made)
+
+
+def test_what_was_changed_and_not_committed_is_there_again(
+    project: Project, servers: tuple[MlflowServer, MlflowServer]
+) -> None:
+    made = make(project, servers[0].uri, "0.25")
+    made.write("stages/halve/halve.py", HALVE.replace("/ 2", "/ 4"))
+    made.run("run").ended(0)
+    made.git("checkout", "--quiet", "stages")
+    found = reproduce(made, servers[1], 0)
+    assert [one["now"] for one in found["compared"] if one["kind"] == "metric"] == ["1.0"]
+
+
+def test_it_needs_a_server_of_its_own(project: Project, servers: tuple[MlflowServer, MlflowServer]) -> None:
+    made = make(project, servers[0].uri, "0.25")
+    for more in ([], ["--tracking-uri", servers[0].uri]):
+        assert "of their own" in made.run("models", "reproduce", "1", *more).ended(EXIT_USAGE).err
+
+
+def test_a_commit_that_is_not_here_is_told(
+    project: Project, servers: tuple[MlflowServer, MlflowServer], tmp_path: Path
+) -> None:
+    made = make(project, servers[0].uri, "0.25")
+    version = str(json.loads(made.read("model.json"))["model_version"])
+    (tmp_path / "other").mkdir()
+    other = made.twin("other")
+    made.git("-C", str(other.root), "update-ref", "-d", "HEAD")
+    for command in (["reflog", "expire", "--expire=now", "--all"], ["gc", "--quiet", "--prune=now"]):
+        other.git(*command)
+    done = other.run("models", "reproduce", version, "--tracking-uri", servers[1].uri).ended(EXIT_CONFIGURATION)
+    assert "git fetch" in done.err
+    nothing_is_left(made)

@@ -1,0 +1,109 @@
+"""Two clones that share data, run-cache, models and code by a stand-in for DagsHub, made of real parts."""
+
+import re
+import subprocess
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from tests.e2e.conftest import NO_ENGINE, ROOT, Clone
+from tests.support.dagshub_site import DagsHub
+
+ALL = ("ingest", "preprocess", "train", "evaluate")
+TREES = r"n_estimators: \d+"
+
+
+@pytest.fixture(scope="module")
+def remote(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A bare git repository."""
+    folder = tmp_path_factory.mktemp("git") / "iris.git"
+    subprocess.run(["git", "clone", "--quiet", "--bare", str(ROOT), str(folder)], check=True)
+    return folder
+
+
+def cloned(clone_factory: Callable[[str, str], Clone], name: str, remote: Path, env: dict[str, str]) -> Clone:
+    clone = clone_factory(name, NO_ENGINE)
+    clone.run(["git", "remote", "set-url", "origin", str(remote)])
+    clone.run(["git", "fetch", "--quiet"])
+    clone.run(["git", "reset", "--hard", "--quiet", "@{upstream}"])
+    clone.env["DVC_RUNNER_EXECUTOR"] = "process"
+    (clone.folder / ".env").write_text("".join(f"{name}={value}\n" for name, value in env.items()))
+    return clone
+
+
+def set_trees(clone: Clone, number: int) -> None:
+    params = clone.folder / "params.yaml"
+    params.write_text(re.sub(TREES, f"n_estimators: {number}", params.read_text()))
+
+
+@pytest.fixture(scope="module")
+def sender(clone_factory: Callable[[str, str], Clone], dagshub: DagsHub, remote: Path) -> tuple[Clone, list[str]]:
+    """A clone that connected, ran twice and pushed; and what it was told."""
+    clone = cloned(clone_factory, "sender", remote, dagshub.env)
+    told = [clone.make("connect-dagshub")]
+    set_trees(clone, 7)
+    told += [clone.make("run")]
+    set_trees(clone, 9)
+    told += [clone.make("run"), clone.make("push", "M=Nine trees")]
+    return clone, told
+
+
+@pytest.fixture(scope="module")
+def receiver(
+    clone_factory: Callable[[str, str], Clone], dagshub: DagsHub, remote: Path, sender: tuple[Clone, list[str]]
+) -> Clone:
+    """A fresh clone of what was pushed, connected, with its data pulled."""
+    del sender
+    clone = cloned(clone_factory, "receiver", remote, dagshub.env)
+    clone.make("connect-dagshub")
+    clone.make("pull")
+    return clone
+
+
+def test_who_sends_is_told(sender: tuple[Clone, list[str]], dagshub: DagsHub) -> None:
+    clone, told = sender
+    assert clone.outcomes(told[1]) == dict.fromkeys(ALL, "ran")
+    assert f"{dagshub.url}/ada/iris.mlflow" in told[1]
+    assert "production" in told[1]
+    assert f"data and run-cache: at {dagshub.url}/ada/iris.s3" in told[3]
+    assert "Nine trees" in told[3]
+    assert clone.run(["git", "status", "--porcelain"]) == ""
+    assert clone.run(["git", "log", "-1", "--format=%s", "origin/HEAD"]).strip() == "Nine trees"
+    assert not [words for words in told if dagshub.token in words]
+
+
+def test_no_credential_is_in_git_or_readable_by_others(sender: tuple[Clone, list[str]], dagshub: DagsHub) -> None:
+    clone, _ = sender
+    holders = [
+        path
+        for path in clone.folder.rglob("*")
+        if path.is_file() and ".venv" not in path.parts and dagshub.token.encode() in path.read_bytes()
+    ]
+    assert {path.relative_to(clone.folder).as_posix() for path in holders} == {".env", ".env.auto", ".dvc/config.local"}
+    assert {path.stat().st_mode & 0o777 for path in holders} == {0o600}
+    assert clone.run(["git", "check-ignore", *map(str, holders)]).count("\n") == len(holders)
+
+
+def test_who_pulls_has_nothing_to_run(receiver: Clone, sender: tuple[Clone, list[str]]) -> None:
+    assert receiver.outcomes(receiver.make("run")) == dict.fromkeys(ALL, "skipped")
+    assert "up to date" in receiver.dvc("status")
+    assert "in sync" in receiver.dvc("status", "--cloud")
+    assert receiver.metadata() == sender[0].metadata()
+
+
+def test_an_earlier_run_of_the_sender_is_restored(receiver: Clone) -> None:
+    set_trees(receiver, 7)
+    # Its run-cache came along; the outs of runs that dvc.lock does not tell of are fetched when they are wanted.
+    printed = receiver.run([str(receiver.folder / ".venv/bin/dvc-runner"), "run", "--pull", "train"])
+    assert receiver.outcomes(printed)["train"] == "restored"
+    receiver.run(["git", "checkout", "--quiet", "."])
+    receiver.make("pull")
+
+
+def test_the_local_default_comes_back(receiver: Clone) -> None:
+    receiver.make("disconnect-dagshub")
+    assert receiver.dvc("config", "core.remote").strip() == "local"
+    assert "MLFLOW" not in (receiver.folder / ".env.auto").read_text()
+    receiver.make("connect-dagshub")
+    assert receiver.tracking_uri().endswith("/ada/iris.mlflow")
+    assert receiver.outcomes(receiver.make("run")) == dict.fromkeys(ALL, "skipped")

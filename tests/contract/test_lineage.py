@@ -134,11 +134,15 @@ def test_what_was_told_of_before_it_ran_is_told_anew(project: Project, told: Cal
     """Stages that are named with ``--single-item`` run as they are named."""
     piped(project)
     stages = yaml.safe_load(project.read("dvc.yaml"))["stages"]
-    early = project.stage("early", "open('early.csv', 'w')", deps=["first.csv"], outs=["early.csv"])
-    project.stages(**stages, early=early)
+    told_early = project.stage(
+        "early", TELL.replace("lineage.json", "early.json"), deps=["first.csv"], outs=["early.json"]
+    )
+    project.stages(**stages, early=told_early)
     told()
     project.params(n=2, m=1)
     found = told("--force", "--single-item", "early", "first", "second", "last")
+    early = json.loads(project.read("early.json"))
+    assert early["upstream"][0]["params"] == {"params.yaml": {"n": 1}}
     assert found["upstream"][1]["params"] == {"params.yaml": {"n": 2}}
 
 

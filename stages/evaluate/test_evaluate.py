@@ -293,7 +293,7 @@ def test_of_two_evaluates_at_once_the_better_version_is_in_production(
 
 
 @pytest.mark.parametrize("when", [claim.TAG, "alias_history.production"], ids=["before our move", "after our move"])
-def test_production_that_a_person_moves_meanwhile_is_compared_with_anew(  # noqa: PLR0913, PLR0917
+def test_production_that_a_person_moves_meanwhile_is_compared_with_anew(
     client: MlflowClient,
     train: Callable[[str], ModelPointer],
     write_params: Callable[..., None],

@@ -292,12 +292,14 @@ def test_of_two_evaluates_at_once_the_better_version_is_in_production(
     assert decided["promotion.production_version"] == worse.model_version
 
 
+@pytest.mark.parametrize("when", [claim.TAG, "alias_history.production"], ids=["before our move", "after our move"])
 def test_production_that_a_person_moves_meanwhile_is_compared_with_anew(
     client: MlflowClient,
     train: Callable[[str], ModelPointer],
     write_params: Callable[..., None],
     monkeypatch: pytest.MonkeyPatch,
     proxy: Proxy,
+    when: str,
 ) -> None:
     write_params("evaluate", promote=RULE | {"bound": 0.1})
     train("poor")
@@ -306,7 +308,7 @@ def test_production_that_a_person_moves_meanwhile_is_compared_with_anew(
     uri = os.environ["MLFLOW_TRACKING_URI"]
 
     def by_hand(path: str, body: bytes) -> None:
-        if path.endswith("registered-models/set-tag") and claim.TAG.encode() in body:
+        if path.endswith("registered-models/set-tag") and when.encode() in body:
             client.set_registered_model_alias(best.model_name, "production", best.model_version)
 
     with proxy(uri, by_hand) as watched:

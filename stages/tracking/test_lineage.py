@@ -118,10 +118,11 @@ def test_tags_are_short_and_searched_for(client: MlflowClient, unique: str) -> N
 
 def test_tags_are_no_more_and_no_longer_than_servers_take(client: MlflowClient, unique: str) -> None:
     many = {f"data/{'d' * 300}/{number}.csv": "0" for number in range(200)}
-    Path("runners.json").write_text(json.dumps(RUNNERS | {"git_branch": "b" * 6000, "deps": many, "upstream": None}))
+    Path("runners.json").write_text(json.dumps(RUNNERS | {"git_branch": "b" * 9000, "deps": many, "upstream": None}))
     with tracking.training_run(client, unique) as run:
         lineage.log(client, run.info.run_id, {})
-    assert client.get_run(run.info.run_id).data.tags["lineage.git_branch"] == "b" * 500
+    tags = client.get_run(run.info.run_id).data.tags
+    assert tags["lineage.git_branch"] == tags["mlflow.source.git.branch"] == "b" * 500
 
 
 def test_a_version_leads_back_too(client: MlflowClient, unique: str) -> None:

@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping
 from typing import Any, TypeAlias
 
 import pytest
+import yaml
 from tests.support.json_schema import problems, schema
 from tests.support.projects import Finished, Project
 from tests.support.trees import lay
@@ -127,6 +128,22 @@ def test_it_tells_what_upstream_is_after_this_run(project: Project, told: Callab
     assert after["params"] == {"params.yaml": {"n": 2}}
     assert after["outs"]["first.csv"] != before["outs"]["first.csv"]
     assert after["deps"]["stages/first"] != before["deps"]["stages/first"]
+
+
+def test_what_was_told_of_before_it_ran_is_told_anew(project: Project, told: Callable[..., dict[str, Any]]) -> None:
+    """Stages that are named with ``--single-item`` run as they are named."""
+    piped(project)
+    stages = yaml.safe_load(project.read("dvc.yaml"))["stages"]
+    told_early = project.stage(
+        "early", TELL.replace("lineage.json", "early.json"), deps=["first.csv"], outs=["early.json"]
+    )
+    project.stages(**stages, early=told_early)
+    told()
+    project.params(n=2, m=1)
+    found = told("--force", "--single-item", "early", "first", "second", "last")
+    early = json.loads(project.read("early.json"))
+    assert early["upstream"][0]["params"] == {"params.yaml": {"n": 1}}
+    assert found["upstream"][1]["params"] == {"params.yaml": {"n": 2}}
 
 
 def test_of_a_long_chain_it_tells_the_nearest(project: Project, told: Callable[..., dict[str, Any]]) -> None:

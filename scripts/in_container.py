@@ -8,6 +8,7 @@ import contextlib
 import fcntl
 import os
 import secrets
+import shutil
 import subprocess
 import sys
 import time
@@ -35,6 +36,7 @@ def main(words: list[str]) -> int:
     # So that a second run can say who holds the workspace.
     name = f"dvc-runner-{os.getpid()}-{secrets.token_hex(4)}"
     environment = {**os.environ, **found, "DVC_RUNNER_CONTAINER": name}
+    environment["DVC_RUNNER_GIT_USER"] = git_user()
     service = compose_file.service(ROOT, "dvc-runner", environment)
     options = compose_file.run_options(service, ROOT)
     build_missing(service, found["DVC_RUNNER_BASE_IMAGE"], environment)
@@ -46,6 +48,15 @@ def main(words: list[str]) -> int:
     terminal = ["--interactive", "--tty"] if sys.stdin.isatty() and sys.stdout.isatty() else []
     command = ["docker", "run", "--rm", "--name", name, *options, *terminal, service["image"], *words]
     os.execvpe(command[0], command, environment)  # noqa: S606 - no shell is what is wanted
+
+
+def git_user() -> str:
+    """Return who would commit; git in the container would know this repository's settings alone."""
+    git = shutil.which("git")
+    if git is None:
+        return ""
+    asked = subprocess.run([git, "-C", ROOT, "config", "user.name"], capture_output=True, text=True, check=False)
+    return asked.stdout.strip()
 
 
 def build_missing(service: dict[str, str], base: str, environment: dict[str, str]) -> None:

@@ -1,14 +1,17 @@
 """What ``plan`` and ``run --dry`` say, to people and to machines."""
 
 import json
+import os
+import subprocess
 from collections.abc import Callable
 from typing import Any
 
 import pytest
 from tests.support.cases import cases
-from tests.support.projects import Project
+from tests.support.projects import BIN, Project
 from tests.support.trees import lay
 
+from dvc_runner.cli.main import EXIT_PIPE
 from dvc_runner.errors import EXIT_CONFIGURATION, EXIT_STAGE_FAILED
 
 # pygtrie, which DVC walks its index with.
@@ -137,3 +140,13 @@ def test_ten_thousand_stages_that_are_skipped_are_one_line(chain: Project, here:
 
 def test_plan_json_is_one_line(chain: Project) -> None:
     assert json.loads(chain.run("plan", "--json").ended(0).out)
+
+
+def test_whoever_reads_it_may_stop(project: Project) -> None:
+    project.stages(one={"cmd": "true", "outs": ["x"]})
+    read, write = os.pipe()
+    os.close(read)
+    command = [str(BIN / "dvc-runner"), "plan"]
+    done = subprocess.run(command, cwd=project.root, env=project.env, stdout=write, stderr=subprocess.PIPE, check=False)
+    os.close(write)
+    assert (done.returncode, done.stderr) == (EXIT_PIPE, b"")

@@ -17,7 +17,7 @@ from dvc_runner.errors import EXIT_INTERRUPTED, DvcRunnerError, UsageError
 from dvc_runner.executors import processes
 from dvc_runner.executors.base import Executor
 from dvc_runner.executors.table import choose
-from dvc_runner.model import Selection
+from dvc_runner.model import Revision, Selection
 from dvc_runner.pipeline.check import check
 from dvc_runner.pipeline.origins import Origins
 from dvc_runner.pipeline.preparations import Preparations
@@ -131,6 +131,12 @@ def executor_of(root: Path, settings: Settings, name: str | None, write: Callabl
     return executor
 
 
+def revision(project: DvcProject, settings: Settings) -> Revision:
+    """Give what git says of the project; in a container it does not know who would commit."""
+    found = project.revision()
+    return dataclasses.replace(found, user=found.user or settings.git_user)
+
+
 def surroundings(project: DvcProject, settings: Settings, executor: Executor) -> Surroundings:
     """Give what is the same for every stage of a command."""
     return Surroundings(
@@ -139,5 +145,5 @@ def surroundings(project: DvcProject, settings: Settings, executor: Executor) ->
         executor=executor,
         settings=settings.values,
         experiment=settings.experiment,
-        origins=Origins(project.revision(), settings.hidden),
+        origins=Origins(revision(project, settings), settings.hidden),
     )

@@ -1,6 +1,7 @@
 """The entry point: reads arguments, and turns every error of ours into words and an exit code."""
 
 import argparse
+import os
 import sys
 from collections.abc import Callable
 from functools import partial
@@ -11,6 +12,9 @@ from dvc_runner.cli.printing import err, print_anything
 from dvc_runner.errors import EXIT_INTERRUPTED, DvcRunnerError, of_os_error
 from dvc_runner.interrupts import INTERRUPTS
 
+READ_BY_OTHERS = ("plan", "show", "models", "doctor", "gc")
+# As a shell tells it of a program that ended so.
+EXIT_PIPE = 141
 EXIT_CODES = """exit codes:
   0 done · 1 a stage failed · 2 usage · 3 configuration · 4 container engine
   5 host path · 6 workspace busy · 130 interrupted"""
@@ -29,6 +33,10 @@ def main(arguments: list[str] | None = None) -> int:
     except DvcRunnerError as error:
         return _told(error)
     except OSError as error:
+        if isinstance(error, BrokenPipeError) and parsed.command in READ_BY_OTHERS:
+            # Whoever reads us, such as head, has enough.
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+            return EXIT_PIPE
         return _told(of_os_error(error))
 
 

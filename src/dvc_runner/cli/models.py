@@ -7,7 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from dvc_runner.cli import settings as settings_file
-from dvc_runner.cli.commands import opened
+from dvc_runner.cli.commands import opened, revision
 from dvc_runner.cli.printing import out
 from dvc_runner.cli.reproduce import reproduce
 from dvc_runner.errors import ConfigurationError, UsageError
@@ -30,7 +30,7 @@ def run(parsed: argparse.Namespace) -> int:
         if parsed.action == "reproduce":
             one = _candidate(server, known, parsed.version)
             return reproduce(project, settings, one, tracking_uri=parsed.tracking_uri, as_json=parsed.json)
-        parsed.who = project.revision().user or settings_file.user()
+        parsed.who = revision(project, settings).user or settings_file.user()
         return COMMANDS[parsed.action](server, known, parsed)
 
 

@@ -54,6 +54,11 @@ class Settings:
         return self.values.get("DVC_RUNNER_CONTAINER") or None
 
     @property
+    def git_user(self) -> str | None:
+        """DVC_RUNNER_GIT_USER: who would commit, if whoever started our container told."""
+        return self.values.get("DVC_RUNNER_GIT_USER") or None
+
+    @property
     def client(self) -> str | None:
         """DVC_RUNNER_CLIENT: a file of the project that whoever started our container keeps locked."""
         return self.values.get("DVC_RUNNER_CLIENT") or None

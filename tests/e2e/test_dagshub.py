@@ -1,5 +1,6 @@
 """Two clones that share data, run-cache, models and code by a stand-in for DagsHub, made of real parts."""
 
+import json
 import re
 import subprocess
 from collections.abc import Callable
@@ -84,11 +85,45 @@ def test_no_credential_is_in_git_or_readable_by_others(sender: tuple[Clone, list
     assert clone.run(["git", "check-ignore", *map(str, holders)]).count("\n") == len(holders)
 
 
+def test_no_credential_is_in_mlflow(sender: tuple[Clone, list[str]], dagshub: DagsHub) -> None:
+    del sender
+
+    def ask(route: str, **values: object) -> str:
+        return dagshub.ask("POST", f".mlflow/api/2.0/mlflow/{route}", body=json.dumps(values).encode())
+
+    experiments = json.loads(ask("experiments/search", max_results=100).partition(" ")[2])["experiments"]
+    runs = ask("runs/search", experiment_ids=[one["experiment_id"] for one in experiments])
+    found = json.loads(runs.partition(" ")[2])["runs"]
+    files = [
+        dagshub.ask("GET", f".mlflow/get-artifact?path={path}&run_uuid={run['info']['run_id']}")
+        for run in found
+        for path in ("lineage.json", "evaluate/lineage.json")
+    ]
+    assert len(found) == 2
+    assert all(file.startswith("200") and "schema_version" in file for file in files)
+    models = dagshub.ask("GET", ".mlflow/api/2.0/mlflow/registered-models/get?name=iris-classifier")
+    for text in (runs, models, *files):
+        assert dagshub.token not in text
+
+
 def test_who_pulls_has_nothing_to_run(receiver: Clone, sender: tuple[Clone, list[str]]) -> None:
     assert receiver.outcomes(receiver.make("run")) == dict.fromkeys(ALL, "skipped")
     assert "up to date" in receiver.dvc("status")
     assert "in sync" in receiver.dvc("status", "--cloud")
     assert receiver.metadata() == sender[0].metadata()
+
+
+def test_who_pulls_can_make_the_version_again(receiver: Clone, dagshub: DagsHub) -> None:
+    version = receiver.metadata()["model_version"]
+    before = dagshub.ask("GET", ".mlflow/api/2.0/mlflow/registered-models/get?name=iris-classifier")
+    printed = receiver.make("reproduce", f"V={version}")
+    assert "reproduced:" in printed
+    compared = [line.split() for line in printed.splitlines() if line.split()[:1] in (["metric"], ["out"], ["image"])]
+    assert {"accuracy", "data/raw/iris.csv", "data/processed/train.csv"} <= {line[1] for line in compared}
+    assert ["n_estimators", "9", "9"] in [line.split()[1:] for line in printed.splitlines()]
+    assert dagshub.ask("GET", ".mlflow/api/2.0/mlflow/registered-models/get?name=iris-classifier") == before
+    assert len(receiver.run(["git", "worktree", "list"]).splitlines()) == 1
+    assert receiver.outcomes(receiver.make("run")) == dict.fromkeys(ALL, "skipped")
 
 
 def test_an_earlier_run_of_the_sender_is_restored(receiver: Clone) -> None:

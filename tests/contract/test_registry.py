@@ -6,32 +6,14 @@ from pathlib import Path
 
 import pytest
 from tests.support.cases import cases
-from tests.support.mlflows import MlflowServer, mlflow_server
+from tests.support.mlflows import REGISTERS, MlflowServer, mlflow_server
 from tests.support.projects import Project
 from tests.support.servers import Told, web
 
 from dvc_runner.errors import EXIT_CONFIGURATION
 
 URI = "MLFLOW_TRACKING_URI"
-TRAIN = """
-import json, os, urllib.error, urllib.request
-
-def ask(route, **values):
-    url = os.environ["MLFLOW_TRACKING_URI"] + "/api/2.0/mlflow/" + route
-    request = urllib.request.Request(url, json.dumps(values).encode(), {"Content-Type": "application/json"})
-    with urllib.request.urlopen(request) as answer:
-        return json.load(answer)
-
-run = ask("runs/create", experiment_id="0")["run"]["info"]
-try:
-    ask("registered-models/create", name="iris")
-except urllib.error.HTTPError:
-    pass
-version = ask("model-versions/create", name="iris", source=run["artifact_uri"] + "/model", run_id=run["run_id"])
-version = version["model_version"]["version"]
-pointer = {"model_name": "iris", "model_version": version, "run_id": run["run_id"]}
-json.dump(pointer, open("model.json", "w"))
-"""
+TRAIN = f"{REGISTERS}register('iris')\n"
 EVALUATE = "import json; open('score.txt', 'w').write(json.load(open('model.json'))['run_id'])"
 WORDS = "is not at"
 

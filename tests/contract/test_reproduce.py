@@ -6,36 +6,21 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from tests.support.mlflows import MlflowServer, mlflow_server
+from tests.support.mlflows import REGISTERS, MlflowServer, mlflow_server
 from tests.support.projects import Project
 
 from dvc_runner.errors import EXIT_CONFIGURATION, EXIT_STAGE_FAILED, EXIT_USAGE
 
-TRAIN = """
-import json, os, random, urllib.error, urllib.request
-
-def ask(route, **values):
-    url = os.environ["MLFLOW_TRACKING_URI"] + "/api/2.0/mlflow" + route
-    request = urllib.request.Request(url, json.dumps(values).encode(), {"Content-Type": "application/json"})
-    with urllib.request.urlopen(request) as answer:
-        return json.load(answer)
-
-run = ask("/runs/create", experiment_id="0")["run"]["info"]
-name = "model"
-try:
-    ask("/registered-models/create", name=name)
-except urllib.error.HTTPError:
-    pass
+LOGS = """
 score = float(open("half.csv").read()) + CHANCE
-ask("/runs/log-batch", run_id=run["run_id"], metrics=[{"key": "score", "value": score, "timestamp": 1, "step": 0}])
+ask("runs/log-batch", run_id=run["run_id"], metrics=[{"key": "score", "value": score, "timestamp": 1, "step": 0}])
 lineage = open(os.environ["LINEAGE_FILE"]).read()
 place = run["artifact_uri"].replace("mlflow-artifacts:", "")
 url = os.environ["MLFLOW_TRACKING_URI"] + "/api/2.0/mlflow-artifacts/artifacts" + place + "/lineage.json"
 urllib.request.urlopen(urllib.request.Request(url, lineage.encode(), method="PUT")).close()
-made = ask("/model-versions/create", name=name, source=run["artifact_uri"] + "/m", run_id=run["run_id"])
-pointer = {"model_name": name, "model_version": made["model_version"]["version"], "run_id": run["run_id"]}
-json.dump(pointer, open("model.json", "w"))
+register("model")
 """
+TRAIN = REGISTERS + LOGS
 HALVE = "open('half.csv', 'w').write(str(float(open('rows.csv').read()) / 2))"
 
 

@@ -18,6 +18,7 @@ from pathlib import Path
 import configure
 import engine
 import env_file
+import offline
 import summary
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -88,13 +89,16 @@ def main() -> int:
     options = parser.parse_args()
     settings = env_file.settings(ROOT)
     program, reason = place_of_doctor(settings) if options.doctor else place(settings, host=options.host)
+    command = "build" if options.build else "doctor" if options.doctor else "run"
     if not options.build:
-        configure.configure()
+        server, _ = configure.configure()
+        if command == "run" and sys.stdin.isatty() and offline.is_wanted(server):
+            os.environ[env_file.OFFLINE] = "1"
+            configure.configure()
     if reason:
         sys.stderr.write(f"dvc-runner runs on this machine: {reason}\n")
     if "DOCKER_HOST" not in settings and not engine.DEFAULT_SOCKET.exists():
         os.environ["DOCKER_HOST"] = engine.address(settings)
-    command = "build" if options.build else "doctor" if options.doctor else "run"
     code = run([*([sys.executable] if program == IN_CONTAINER else []), program, command, *options.stages])
     if code == 0 and command == "run":
         summary.show()

@@ -135,6 +135,11 @@ def test_a_rollback_goes_back_step_by_step(registry: Registry) -> None:
     registry.models("rollback").ended(0)
     assert registry.production() == versions[0]
     moves = registry.json("show", versions[0])["history"]
+    every = registry.json("history")["history"]
+    assert [move["to_version"] for move in every] == ["1", "2", "3", "2", "1", "3", "1"]
+    listed = registry.models("history").ended(0).out.splitlines()
+    assert [line.split()[2:5] for line in listed][-1] == ["-", "→", "1"]
+    assert len(listed) == len(every)
     assert [(m["from_version"], m["to_version"]) for m in moves] == [
         (None, "1"), ("1", "2"), ("2", "1"), ("1", "3"), ("3", "1"),
     ]  # fmt: skip

@@ -97,6 +97,17 @@ def _compare(server: TrackingServer, known: RegisteredModel, parsed: argparse.Na
     return 0
 
 
+def _history(server: TrackingServer, known: RegisteredModel, parsed: argparse.Namespace) -> int:
+    del server
+    moves = aliases.history(known, parsed.alias)
+    if parsed.json:
+        out(json.dumps({"history": [dataclasses.asdict(m) for m in moves]}, ensure_ascii=False))
+        return 0
+    for line in report.of_moves(moves) or [f"{parsed.alias} of {known.name} has no history"]:
+        out(line)
+    return 0
+
+
 def _promote(server: TrackingServer, known: RegisteredModel, parsed: argparse.Namespace) -> int:
     wanted = models.version(server, known, parsed.version).version
     if known.aliases.get(parsed.alias) == wanted:
@@ -140,6 +151,7 @@ def _candidate(server: TrackingServer, known: RegisteredModel, wanted: str) -> C
 COMMANDS: dict[str, Callable[[TrackingServer, RegisteredModel, argparse.Namespace], int]] = {
     "show": _show,
     "compare": _compare,
+    "history": _history,
     "promote": _promote,
     "rollback": _rollback,
     "lineage": _lineage,

@@ -28,7 +28,7 @@ run-host: setup-env ## The same with dvc-runner on this machine instead of in it
 	@scripts/python scripts/run.py --host
 
 plan: setup-env ## Say what run would do with each stage, and why
-	@scripts/python -m dvc_runner.cli.main plan
+	@scripts/python scripts/run.py --plan
 
 doctor: setup-env ## Prove what a run depends on, and say what is wrong
 	@scripts/python scripts/run.py --doctor

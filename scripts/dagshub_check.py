@@ -178,7 +178,7 @@ def _require(repository: Repository, address: str, answer: Answer, *, writing: b
     if answer.status == NOT_FOUND and not answer.json():
         raise SettingsError(
             f"{address}: 404, there is no repository {whole}, or user {repository.user} may not see it",
-            "correct DAGSHUB_REPO in .env (not set: it is that of a git remote)",
+            "correct DAGSHUB_REPO in .env (where it is not set, a git remote says it)",
         )
     told = answer.json().get("message") or answer.json().get("error") or ""
     raise SettingsError(f"{address}: {answer.status} {told}".rstrip(), f"look at {repository.page}, then again")

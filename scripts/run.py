@@ -3,6 +3,7 @@
     run.py [STAGE…]            in dvc-runner's container if an engine answers, else on this machine
     run.py --host [STAGE…]     dvc-runner on this machine; it still runs stages in containers if it can
     run.py --build             build the images (or environments) of all stages, run nothing
+    run.py --plan              say what a run would do
     run.py --doctor            prove what a run depends on, where the first of these would run
 
 It ends with dvc-runner's exit code.
@@ -84,9 +85,14 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--host", action="store_true", help=argparse.SUPPRESS)
     parser.add_argument("--build", action="store_true", help=argparse.SUPPRESS)
+    parser.add_argument("--plan", action="store_true", help=argparse.SUPPRESS)
     parser.add_argument("--doctor", action="store_true", help=argparse.SUPPRESS)
     parser.add_argument("stages", nargs="*", help=argparse.SUPPRESS)
     options = parser.parse_args()
+    if options.plan:
+        # It has to know the server that a run would use.
+        configure.configure()
+        return run([ON_HOST, "plan"])
     settings = env_file.settings(ROOT)
     program, reason = place_of_doctor(settings) if options.doctor else place(settings, host=options.host)
     command = "build" if options.build else "doctor" if options.doctor else "run"

@@ -206,7 +206,10 @@ def test_the_projects_own_model_needs_no_name(registry: Registry) -> None:
     {
         "no such model": [["--model", "nope", "show", "1"], EXIT_CONFIGURATION, "nope"],
         "no such version": [["show", "99"], EXIT_CONFIGURATION, "99"],
-        "no such alias": [["show", "champion"], EXIT_USAGE, "champion"],
+        "no such alias": [["show", "champion"], EXIT_CONFIGURATION, "champion"],
+        "an alias that is a number": [["promote", "1", "--alias", "3"], EXIT_USAGE, "3"],
+        "no name for an alias": [["promote", "1", "--alias", ""], EXIT_USAGE, "alias"],
+        "no name for a page": [["compare", "1", "1", "--html", ""], EXIT_USAGE, "--html"],
         "one to compare": [["compare", "1"], EXIT_USAGE, "two versions"],
         "no lineage": [["lineage", "1"], EXIT_CONFIGURATION, "docs/LINEAGE.md"],
     },

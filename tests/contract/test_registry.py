@@ -170,9 +170,10 @@ def test_a_server_that_is_none_has_not_changed(trained: Project) -> None:
     assert set(trained.outcomes().values()) == {"skipped"}
 
 
-def test_without_a_server_nobody_is_asked(trained: Project) -> None:
+def test_without_a_server_it_is_told_that_nothing_is_known(trained: Project) -> None:
     unset = trained.with_env(**{URI: ""})
-    assert "registry" not in unset.run("run").ended(0).text
+    for command in ("run", "plan"):
+        assert "it is not known whether the registry has iris version" in unset.run(command).ended(0).text
     assert set(trained.outcomes().values()) == {"skipped"}
 
 

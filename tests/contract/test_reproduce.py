@@ -1,6 +1,7 @@
 """``dvc-runner models reproduce``: the same commit, the same data, the same results; and what differs is named."""
 
 import json
+import signal
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -8,6 +9,7 @@ from typing import Any
 import pytest
 from tests.support.mlflows import REGISTERS, MlflowServer, mlflow_server
 from tests.support.projects import Project
+from tests.support.waiting import until
 
 from dvc_runner.errors import EXIT_CONFIGURATION, EXIT_STAGE_FAILED, EXIT_USAGE
 
@@ -109,6 +111,29 @@ def test_what_was_changed_and_not_committed_is_there_again(
     made.git("checkout", "--quiet", "stages")
     found = reproduce(made, servers[1], 0)
     assert [one["now"] for one in found["compared"] if one["kind"] == "metric"] == ["1.0"]
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGKILL])
+def test_one_that_is_ended_leaves_nothing(
+    project: Project, servers: tuple[MlflowServer, MlflowServer], number: signal.Signals
+) -> None:
+    used, tried = servers
+    asleep = f'(0 if os.environ["MLFLOW_TRACKING_URI"] == "{used.uri}" else __import__("time").sleep(600))'
+    made = make(project, used.uri, asleep)
+    made.dvc("remote", "add", "--local", "mine", "s3://somewhere").ended(0)
+    made.dvc("remote", "modify", "--local", "mine", "secret_access_key", "s3cret-key").ended(0)
+    version = str(json.loads(made.read("model.json"))["model_version"])
+    arguments = ("models", "reproduce", version, "--tracking-uri", tried.uri)
+    with made.started("dvc-runner", *arguments) as running:
+        until(lambda: any(made.root.glob(".dvc/tmp/dvc-runner/reproduce-*/tree/half.csv")))
+        places = [path for path in (made.root / ".dvc" / "tmp").rglob("config.local") if path.is_file()]
+        assert places == []
+        running.send_signal(number)
+        running.wait(timeout=60)
+    if number is signal.SIGKILL:
+        # What a killed one leaves, the next removes.
+        made.run("models", "reproduce", version, "--tracking-uri", "http://127.0.0.1:9").ended(EXIT_STAGE_FAILED)
+    nothing_is_left(made)
 
 
 def test_it_needs_a_server_of_its_own(project: Project, servers: tuple[MlflowServer, MlflowServer]) -> None:

@@ -26,6 +26,8 @@ def run(parsed: argparse.Namespace) -> int:
         server = TrackingServer(settings.values)
         if parsed.action == "list":
             return _list(server, parsed)
+        if "alias" in parsed:
+            aliases.check_name(parsed.alias)
         known = models.model(server, parsed.model or _of_project(project, server))
         if parsed.action == "reproduce":
             one = _candidate(server, known, parsed.version)
@@ -87,6 +89,8 @@ def _compare(server: TrackingServer, known: RegisteredModel, parsed: argparse.Na
     if len(parsed.versions) < FEWEST_COMPARED:
         raise UsageError("compare takes two versions or more", remedy="as in  dvc-runner models compare production 4")
     found = [_candidate(server, known, wanted) for wanted in parsed.versions]
+    if parsed.html == "":
+        raise UsageError("--html needs the name of a file", remedy="as in  --html compared.html")
     if parsed.html:
         Path(parsed.html).write_text(report.page(f"{known.name}: versions compared", found), encoding="utf-8")
     if parsed.json:
@@ -109,7 +113,13 @@ def _history(server: TrackingServer, known: RegisteredModel, parsed: argparse.Na
 
 
 def _promote(server: TrackingServer, known: RegisteredModel, parsed: argparse.Namespace) -> int:
-    wanted = models.version(server, known, parsed.version).version
+    one = _candidate(server, known, parsed.version)
+    wanted = one.version.version
+    if one.run is None or one.run.status == models.DELETED:
+        raise ConfigurationError(
+            f"{known.name} version {wanted} is of a run that was deleted",
+            remedy="restore the run in MLflow, or promote another version",
+        )
     if known.aliases.get(parsed.alias) == wanted:
         out(f"{parsed.alias} of {known.name} stands at version {wanted} already")
         return 0

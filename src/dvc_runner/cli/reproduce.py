@@ -26,8 +26,8 @@ from dvc_runner.tracking.models import Candidate, TrackedRun
 from dvc_runner.tracking.server import URI, TrackingServer
 from dvc_runner.workspace import secrets
 from dvc_runner.workspace.dvc_project import DvcProject
-from dvc_runner.workspace.dvc_worktree import checked_out
 from dvc_runner.workspace.places import FOLDER
+from dvc_runner.workspace.worktree import checked_out
 
 
 def reproduce(
@@ -55,7 +55,7 @@ def reproduce(
     # DVC finds a target from the working folder.
     parent = project.root / FOLDER
     with checked_out(project.root, parent, recipe.commit, recipe.diff) as folder, contextlib.chdir(folder):
-        now, run = _made_again(folder, project.cache, elsewhere, recipe)
+        now, run = _made_again(folder, project, elsewhere, recipe)
     found = reproduction.compare(recipe, one.run, now, run)
     is_same, words = reproduction.verdict(found)
     if as_json:
@@ -67,9 +67,9 @@ def reproduce(
     return 0 if is_same else EXIT_STAGE_FAILED
 
 
-def _made_again(folder: Path, cache: Path, settings: Settings, recipe: Recipe) -> tuple[Recipe, TrackedRun]:
+def _made_again(folder: Path, like: DvcProject, settings: Settings, recipe: Recipe) -> tuple[Recipe, TrackedRun]:
     """Run everything; give what the model came from now, and its run."""
-    with contextlib.closing(DvcProject(folder, cache)) as project:
+    with contextlib.closing(DvcProject(folder, like)) as project:
         executor = commands.executor_of(project.root, settings, None, err)
         record = Record(project.root, [Progress(err)])
         preparations = Preparations(executor, project.root, record.folder, settings.values, Preparing(err, live()))

@@ -8,7 +8,7 @@ from dvc_runner.errors import ConfigurationError
 from dvc_runner.model import Kind, Reason, ReasonKind
 from dvc_runner.tracking import pointer
 from dvc_runner.tracking.pointer import ModelPointer
-from dvc_runner.tracking.server import URI, TrackingServer
+from dvc_runner.tracking.server import TrackingServer
 
 if TYPE_CHECKING:
     from dvc_runner.workspace.dvc_plan import DvcPlan
@@ -21,7 +21,7 @@ class Registered:
     """
 
     def __init__(self, settings: Mapping[str, str]) -> None:
-        """Ask nothing yet; settings that name no server have nothing to ask."""
+        """Ask nothing yet."""
         self._settings = settings
         self._server: TrackingServer | None = None
         self._lacks: dict[ModelPointer, str | None] = {}
@@ -54,7 +54,7 @@ class Registered:
         return not self._reasons_of(text)
 
     def _lack(self, one: ModelPointer) -> str | None:
-        if self.away or not self._settings.get(URI):
+        if self.away:
             return None
         if one not in self._lacks:
             try:

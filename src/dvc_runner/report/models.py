@@ -2,6 +2,7 @@
 
 import datetime as dt
 import html
+import json
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from typing import Any
@@ -28,6 +29,7 @@ tr.differs td{{background:#fff4d6}}caption{{text-align:left;font-weight:600;padd
 
 def table(rows: Sequence[Sequence[str]]) -> list[str]:
     """Give rows as lines, their columns below each other."""
+    rows = [[cell if cell.isspace() else " ".join(cell.split()) for cell in row] for row in rows]
     widths = [max(len(cell) for cell in column) for column in zip(*rows, strict=True)] if rows else []
     return ["  ".join(f"{cell:<{width}}" for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows]
 
@@ -146,7 +148,7 @@ def of_lineage(found: Mapping[str, Any]) -> list[str]:
         elif "\n" in str(value):
             lines += [key, *(f"  {line}" for line in str(value).splitlines())]
         else:
-            lines.append(f"{key}  {value}")
+            lines.append(f"{key}  {value if isinstance(value, str) else json.dumps(value)}")
     return lines
 
 

@@ -5,16 +5,18 @@ One tag an event, ``alias_history.ALIAS.TIME-RANDOM``, whose value is JSON; ``do
 
 import datetime as dt
 import json
+import re
 import secrets
 from dataclasses import asdict, dataclass
 
-from dvc_runner.errors import DvcRunnerError, StageError
+from dvc_runner.errors import DvcRunnerError, StageError, UsageError
 from dvc_runner.tracking import models
 from dvc_runner.tracking.models import RegisteredModel
 from dvc_runner.tracking.server import TrackingServer
 
 PREFIX = "alias_history"
 PRODUCTION, ARCHIVED = "production", "archived"
+_NAME, _VERSION = re.compile(r"[A-Za-z0-9_-]{1,255}"), re.compile(r"[vV]?[0-9]+")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -69,6 +71,20 @@ def move(server: TrackingServer, known: RegisteredModel, alias: str, to: str | N
     return done
 
 
+def check_name(alias: str) -> str:
+    """Give the name of an alias.
+
+    Raises:
+        UsageError: MLflow, or a person, would take it for something else.
+    """
+    if not _NAME.fullmatch(alias) or _VERSION.fullmatch(alias) or alias.lower() == "latest":
+        raise UsageError(
+            f"{alias!r} is no name for an alias",
+            remedy="letters, digits, - and _; not a number, not v1 and the like, and not latest",
+        )
+    return alias
+
+
 def previous(known: RegisteredModel, alias: str) -> str:
     """Give the version that an alias stood for before; a move back to it is not another one, but undoes one.
 
@@ -93,8 +109,10 @@ def previous(known: RegisteredModel, alias: str) -> str:
 
 
 def _unclear(known: RegisteredModel, alias: str, what: str) -> DvcRunnerError:
+    which = "" if alias == PRODUCTION else f" --alias {alias}"
     return StageError(
-        f"{alias} of {known.name} {what}", remedy="say where it is to be:  dvc-runner models promote VERSION"
+        f"{alias} of {known.name} {what}",
+        remedy=f"say where it is to be:  dvc-runner models promote VERSION{which}",
     )
 
 

@@ -5,10 +5,11 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from dvc_runner.errors import NotThereError, UsageError
+from dvc_runner.errors import NotThereError
 from dvc_runner.tracking.server import TrackingServer
 
 PAGE = 100
+DELETED = "DELETED"
 _NUMBER = re.compile(r"[0-9]+")
 
 
@@ -85,12 +86,11 @@ def version(server: TrackingServer, known: RegisteredModel, wanted: str) -> Mode
 
     Raises:
         NotThereError: There is none.
-        UsageError: It is neither.
     """
     number = wanted if _NUMBER.fullmatch(wanted) else known.aliases.get(wanted)
     if number is None:
         told = ", ".join(f"{alias} (version {found})" for alias, found in sorted(known.aliases.items())) or "none"
-        raise UsageError(
+        raise NotThereError(
             f"{wanted!r} is no version and no alias of {known.name}; its aliases: {told}",
             remedy="name a version by its number, as  dvc-runner models list  gives it, or by an alias",
         )
@@ -106,7 +106,7 @@ def run(server: TrackingServer, run_id: str) -> TrackedRun | None:
     info, data = found["info"], found.get("data", {})
     return TrackedRun(
         run_id=run_id,
-        status=str(info.get("status")),
+        status=DELETED if info.get("lifecycle_stage") == "deleted" else str(info.get("status")),
         started_ms=int(info.get("start_time") or 0),
         params={one["key"]: str(one["value"]) for one in data.get("params", [])},
         metrics={one["key"]: float(one["value"]) for one in data.get("metrics", [])},

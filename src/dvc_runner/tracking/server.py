@@ -90,7 +90,10 @@ class TrackingServer:
         if answer.status == OK and found is not None:
             return found
         if found is not None and found.get("error_code") == "RESOURCE_DOES_NOT_EXIST":
-            raise NotThereError(f"{self.uri}: {found.get('message') or 'not there'}", remedy="name one that is there")
+            raise NotThereError(
+                f"{self.uri}: {found.get('message') or 'not there'}",
+                remedy="dvc-runner models list  says what is there; make run trains what is not",
+            )
         if found is not None and found.get("error_code") and answer.status not in (UNAUTHORIZED, FORBIDDEN):
             raise self.refusal(f"it refused: {found.get('message') or found['error_code']}", "see what it says")
         raise self.of_status(answer)

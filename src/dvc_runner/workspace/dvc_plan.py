@@ -22,8 +22,8 @@ Holds = Callable[[str], bool]
 class DvcPlan:
     """One DVC project, for the length of one command; stages are named by their address."""
 
-    def __init__(self, folder: Path, cache: Path | None = None) -> None:
-        """Open the project that ``folder`` belongs to; ``cache`` is used in place of its own, if given.
+    def __init__(self, folder: Path, like: "DvcPlan | None" = None) -> None:
+        """Open the project that ``folder`` belongs to; cache and remotes are those of ``like``, if given.
 
         Raises:
             ConfigurationError: There is none, or its files cannot be read.
@@ -31,7 +31,7 @@ class DvcPlan:
         # DVC's words go to its logger; ours say the same with the way out.
         logging.getLogger("dvc").setLevel(logging.CRITICAL)
         with told():
-            self._repo = Repo(str(folder), config={"cache": {"dir": str(cache)}} if cache else None)
+            self._repo = Repo(str(folder), config=like.places() if like else None)
         self.root = Path(self._repo.root_dir)
         # Where files of DVC 2 lie too: files/md5 in it is the newer ones'.
         self.cache = Path(self._repo.cache.legacy.path)
@@ -43,6 +43,13 @@ class DvcPlan:
         self._downstream: dict[str, list[str]] = {}
         self._makers: dvc_past.Makers | None = None
         self._past: dict[str, Past] = {}
+
+    def places(self) -> dict[str, Any]:
+        """Give where data are: in memory, so that no credential of a remote is written anywhere."""
+        config = self._repo.config
+        remote = config["core"].get("remote")
+        core = {"core": {"remote": remote}} if remote else {}
+        return {**core, "cache": {"dir": str(self.cache)}, "remote": {**config["remote"]}}
 
     def close(self) -> None:
         """Let go of DVC's databases."""

@@ -31,13 +31,13 @@ class DvcProject(DvcPlan):
     That holds DVC's own lock, and lets go of it while a stage's command runs, as ``dvc repro`` does.
     """
 
-    def __init__(self, folder: Path, cache: Path | None = None) -> None:
-        """Open the project that ``folder`` belongs to; ``cache`` is used in place of its own, if given.
+    def __init__(self, folder: Path, like: DvcPlan | None = None) -> None:
+        """Open the project that ``folder`` belongs to; cache and remotes are those of ``like``, if given.
 
         Raises:
             ConfigurationError: There is none, or its files cannot be read.
         """
-        super().__init__(folder, cache)
+        super().__init__(folder, like)
         self._stamps: dict[str, Mapping[str, stamps.Stamp | None]] = {}
         self._lock_files = dvc_lock.LockFiles(Path(self._repo.tmp_dir))
         self._ignored = Ignored(self._repo)

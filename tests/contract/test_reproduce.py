@@ -132,7 +132,8 @@ def test_one_that_is_ended_leaves_nothing(
         running.wait(timeout=60)
     if number is signal.SIGKILL:
         # What a killed one leaves, the next removes.
-        made.run("models", "reproduce", version, "--tracking-uri", "http://127.0.0.1:9").ended(EXIT_STAGE_FAILED)
+        again = made.run("models", "reproduce", version, "--tracking-uri", "http://127.0.0.1:9")
+        assert (again.code, "it could not be made again" in again.err) == (EXIT_STAGE_FAILED, True)
     nothing_is_left(made)
 
 

@@ -131,7 +131,7 @@ def test_a_server_that_stumbles_now_and_then_is_tried_again(
 
     def seen(method: str, path: str, when: str) -> int | None:
         asked = method == "GET" and "max_results=1" in path  # what a stage asks before it starts
-        return status if when == "answered" and not asked and next(numbers) % 4 == 0 else None
+        return status if when == "answered" and not asked and next(numbers) % 7 == 0 else None
 
     with forwarding(uri, seen) as front:
         env = {"MLFLOW_TRACKING_URI": front}

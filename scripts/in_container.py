@@ -36,7 +36,8 @@ def main(words: list[str]) -> int:
     # So that a second run can say who holds the workspace.
     name = f"dvc-runner-{os.getpid()}-{secrets.token_hex(4)}"
     environment = {**os.environ, **found, "DVC_RUNNER_CONTAINER": name}
-    environment["DVC_RUNNER_GIT_USER"] = git_user()
+    if user := git_user():
+        environment["DVC_RUNNER_GIT_USER"] = user
     service = compose_file.service(ROOT, "dvc-runner", environment)
     options = compose_file.run_options(service, ROOT)
     build_missing(service, found["DVC_RUNNER_BASE_IMAGE"], environment)

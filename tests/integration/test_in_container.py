@@ -27,7 +27,7 @@ OF_THE_IMAGE = ("Dockerfile.dvc-runner", ".dockerignore", "pyproject.toml", "uv.
 OF_THE_RUNNER = ("scripts", "docker-compose.yml", "params.yaml", *OF_THE_IMAGE)
 SCRIPT = (sys.executable, "scripts/in_container.py")
 COMPOSE = ("docker", "compose", "run", "--rm")
-OF_THE_CLIENT = ("DVC_RUNNER_CONTAINER=", "DVC_RUNNER_CLIENT=", "DVC_RUNNER_HANDED_OVER=")
+OF_THE_CLIENT = ("DVC_RUNNER_CONTAINER=", "DVC_RUNNER_CLIENT=", "DVC_RUNNER_HANDED_OVER=", "DVC_RUNNER_GIT_USER=")
 BEGIN_S = 120
 
 

@@ -111,11 +111,16 @@ def with_model(server: Server, run: dict[str, Any], model: str) -> None:
     server.post("registered-models/alias", {"name": model, "alias": "production", "version": version})
 
 
-def held(server: Server, experiment: str) -> list[dict[str, Any]]:
-    """Give all that an experiment holds, without what differs from server to server."""
+def held(server: Server, experiment: str, copy_of: str = "") -> list[dict[str, Any]]:
+    """Give all that an experiment holds, or copies of one run, without what differs from server to server."""
     where = server.get("experiments/get-by-name", experiment_name=experiment)["experiment"]["experiment_id"]
     body = {"experiment_ids": [where], "order_by": ["attributes.start_time ASC"], "max_results": 100}
-    return [whole(server, run) for run in server.pages("runs/search", "runs", body)]
+    found = [
+        run
+        for run in server.pages("runs/search", "runs", body)
+        if not copy_of or any(tag["key"] == FROM and copy_of in tag["value"] for tag in run["data"]["tags"])
+    ]
+    return [whole(server, run) for run in found]
 
 
 def whole(server: Server, run: dict[str, Any]) -> dict[str, Any]:
@@ -392,9 +397,9 @@ def test_offline_the_pipeline_runs_here_and_is_delivered_later(
         told = script("sync.py")
         pointer = json.loads((root / "models/model_metadata.json").read_text())
         assert pointer["run_id"] in told
-        [copy] = [
-            run for run in held(a_server(place), "iris") if "lineage.git_commit" in run["tags"] and run["versions"]
-        ]
+        [copy] = held(a_server(place), "iris", copy_of=pointer["run_id"])
+        assert copy["tags"]["lineage.git_commit"]
+        assert copy["versions"]
         assert {"train", "test"} == {dataset["name"] for dataset, _ in copy["inputs"]}
         assert {"lineage.json", "model/model.skops", "evaluate/metrics.json"} <= copy["artifacts"].keys()
     finally:

@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 from tests.support.cases import cases
+from tests.support.json_schema import problems, schema
 from tests.support.mlflows import MlflowServer, mlflow_server
 from tests.support.projects import Finished, Project
 
@@ -121,6 +122,12 @@ def test_compares_and_marks_what_differs(registry: Registry, tmp_path: Path) -> 
     assert len(registry.json("compare", one, two)["versions"]) == 2
 
 
+def test_what_differs_in_a_digit_that_is_not_shown_is_marked_too(registry: Registry) -> None:
+    one, two = registry.version(accuracy=0.97777777), registry.version(accuracy=0.97777778)
+    lines = registry.models("compare", one, two).ended(0).out.splitlines()
+    assert [line.split()[1:] for line in lines if line.startswith("≠")] == [["accuracy", "0.977778", "0.977778"]]
+
+
 def test_a_rollback_goes_back_step_by_step(registry: Registry) -> None:
     versions = [registry.version() for _ in range(3)]
     for version in versions:
@@ -136,6 +143,7 @@ def test_a_rollback_goes_back_step_by_step(registry: Registry) -> None:
     assert registry.production() == versions[0]
     moves = registry.json("show", versions[0])["history"]
     every = registry.json("history")["history"]
+    assert [found for move in every for found in problems(move, schema("alias_event"))] == []
     assert [move["to_version"] for move in every] == ["1", "2", "3", "2", "1", "3", "1"]
     listed = registry.models("history").ended(0).out.splitlines()
     assert [line.split()[2:5] for line in listed][-1] == ["-", "→", "1"]

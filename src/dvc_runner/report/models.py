@@ -8,11 +8,11 @@ from dataclasses import asdict
 from typing import Any
 
 from dvc_runner.pipeline.reproduction import Compared
-from dvc_runner.tracking.aliases import Move
+from dvc_runner.tracking.aliases import ARCHIVED, Move
+from dvc_runner.tracking.lineage import PREFIX as LINEAGE
 from dvc_runner.tracking.models import Candidate, ModelVersion, RegisteredModel
 
 DIFFERS, SAME, MISSING = "≠", " ", "-"
-LINEAGE = "lineage."
 SHORT = 8
 Row = tuple[str, str, tuple[str, ...]]
 
@@ -56,8 +56,8 @@ def of_versions(known: RegisteredModel, found: Sequence[ModelVersion]) -> list[s
             f"version {one.version}",
             when(one.created_ms),
             f"run {one.run_id[:SHORT]}",
-            f"commit {one.tags.get('lineage.git_commit', MISSING)[:SHORT]}",
-            ", ".join([*known.aliases_of(one.version), *(["archived"] if "archived" in one.tags else [])]),
+            f"commit {one.tags.get(f'{LINEAGE}git_commit', MISSING)[:SHORT]}",
+            ", ".join([*known.aliases_of(one.version), *([ARCHIVED] if ARCHIVED in one.tags else [])]),
         )
         for one in found
     ]
@@ -94,12 +94,12 @@ def of_moves(moves: Sequence[Move]) -> list[str]:
 def rows_of(found: Sequence[Candidate]) -> list[tuple[str, list[Row]]]:
     """Give what versions have beside each other: a title, and rows of mark, name and values."""
     params = [one.run.params if one.run else {} for one in found]
-    metrics = [{k: shown(v) for k, v in one.run.metrics.items()} if one.run else {} for one in found]
+    metrics = [one.run.metrics if one.run else {} for one in found]
     lineage = [
         {key.removeprefix(LINEAGE): value for key, value in one.version.tags.items() if key.startswith(LINEAGE)}
         for one in found
     ]
-    parts: list[tuple[str, Sequence[Mapping[str, str]]]] = [
+    parts: list[tuple[str, Sequence[Mapping[str, object]]]] = [
         ("params", params),
         ("metrics", metrics),
         ("lineage", lineage),
@@ -179,10 +179,11 @@ def shown(value: object) -> str:
     return f"{value:.6g}" if isinstance(value, float) else str(value)
 
 
-def _rows(values: Sequence[Mapping[str, str]]) -> list[Row]:
+def _rows(values: Sequence[Mapping[str, object]]) -> list[Row]:
     keys = sorted({key for one in values for key in one})
-    rows = [(key, tuple(one.get(key, MISSING) for one in values)) for key in keys]
-    return [(DIFFERS if len(set(cells)) > 1 else SAME, key, cells) for key, cells in rows]
+    rows = [(key, [one.get(key, MISSING) for one in values]) for key in keys]
+    # Two numbers may differ in a digit that is not shown.
+    return [(DIFFERS if len(set(cells)) > 1 else SAME, key, tuple(map(shown, cells))) for key, cells in rows]
 
 
 def _cut(rows: Sequence[Row], longest: int = 40) -> list[Row]:

@@ -1,6 +1,5 @@
 """Make a version of the model again, with an MLflow server of its own so that no alias moves: reproduce.py VERSION."""
 
-import fcntl
 import shutil
 import signal
 import subprocess
@@ -11,6 +10,8 @@ from pathlib import Path
 import configure
 import env_file
 from run import run
+
+from dvc_runner.workspace.holding import is_taken
 
 ROOT = Path(__file__).resolve().parent.parent
 LOCK, PREFIX = ROOT / ".local" / "reproduce.lock", "reproduce-"
@@ -29,9 +30,7 @@ def main(version: str) -> int:
         return code
     LOCK.parent.mkdir(exist_ok=True)
     with LOCK.open("w") as lock:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
+        if not is_taken(lock.fileno()):
             sys.stderr.write("reproduce: another one is at work in this clone\nwait for its end\n")
             return EXIT_BUSY
         for left in LOCK.parent.glob(f"{PREFIX}*/"):

@@ -9,7 +9,6 @@ middle · 3 there is no such server, or it does not let us in · 6 another sync 
 """
 
 import argparse
-import fcntl
 import sys
 from collections.abc import Mapping
 from pathlib import Path
@@ -24,6 +23,7 @@ from sync_versions import VersionDeliverer, versions
 
 from dvc_runner.doctor import tracking
 from dvc_runner.errors import ConfigurationError
+from dvc_runner.workspace.holding import is_taken
 
 ROOT = Path(__file__).resolve().parent.parent
 LOCK = ROOT / ".local" / "sync.lock"
@@ -117,9 +117,7 @@ def main() -> int:
     settings = env_file.settings(ROOT)
     LOCK.parent.mkdir(exist_ok=True)
     with LOCK.open("w") as lock:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
+        if not is_taken(lock.fileno()):
             sys.stderr.write("sync: another sync is at work in this clone\nwait for its end\n")
             return EXIT_BUSY
         to = Server(target(settings))

@@ -72,7 +72,7 @@ def execute(argv: list[str], executor_name: str | None) -> int:
         # DVC's address of it, which is relative to another folder than ours.
         stage = dataclasses.replace(project.hash_deps(address), address=address, argv=tuple(argv))
         executor = executor_of(project.root, settings, executor_name, err)
-        preparations = _preparations(project, settings, executor)
+        preparations = preparations_of(project, settings, executor)
         with executor.opened(), preparations.opened():
             around = surroundings(project, settings, executor)
             confirm = partial(project.confirm_deps, address)
@@ -90,7 +90,7 @@ def build(targets: tuple[str, ...], executor_name: str | None) -> int:
         for stage in wanted:
             check(stage)
         executor = executor_of(project.root, settings, executor_name, err)
-        preparations = _preparations(project, settings, executor)
+        preparations = preparations_of(project, settings, executor)
         codes = [0]
         with executor.opened(), preparations.opened():
             preparations.begin(wanted)
@@ -103,7 +103,8 @@ def build(targets: tuple[str, ...], executor_name: str | None) -> int:
     return next(filter(None, codes), 0)
 
 
-def _preparations(project: DvcProject, settings: Settings, executor: Executor) -> Preparations:
+def preparations_of(project: DvcProject, settings: Settings, executor: Executor) -> Preparations:
+    """Make what builds images or environments, outside a run's record."""
     return Preparations(executor, project.root, FOLDER / "builds", settings.values, Preparing(err, live()))
 
 

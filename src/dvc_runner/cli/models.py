@@ -3,14 +3,16 @@
 import argparse
 import dataclasses
 import json
-from collections.abc import Callable
+import os
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
-from dvc_runner.cli import settings as settings_file
 from dvc_runner.cli.commands import opened, revision
 from dvc_runner.cli.printing import out
 from dvc_runner.cli.reproduce import reproduce
 from dvc_runner.errors import ConfigurationError, UsageError
+from dvc_runner.pipeline.origins import system_user
 from dvc_runner.report import models as report
 from dvc_runner.tracking import aliases, lineage, models, pointer
 from dvc_runner.tracking.models import Candidate, RegisteredModel
@@ -32,7 +34,7 @@ def run(parsed: argparse.Namespace) -> int:
         if parsed.action == "reproduce":
             one = _candidate(server, known, parsed.version)
             return reproduce(project, settings, one, tracking_uri=parsed.tracking_uri, as_json=parsed.json)
-        parsed.who = revision(project, settings).user or settings_file.user()
+        parsed.who = revision(project, settings).user or system_user() or f"user {os.getuid()}"
         return COMMANDS[parsed.action](server, known, parsed)
 
 
@@ -57,32 +59,15 @@ def _list(server: TrackingServer, parsed: argparse.Namespace) -> int:
     wanted = parsed.model_name or parsed.model
     names = [wanted] if wanted else models.names(server)
     found = [(models.model(server, name), models.versions(server, name)) for name in names]
-    if parsed.json:
-        listed = [{**dataclasses.asdict(one), "versions": [dataclasses.asdict(v) for v in vs]} for one, vs in found]
-        out(json.dumps({"models": listed}, ensure_ascii=False))
-        return 0
-    for line in report.of_versions(*found[0]) if wanted else report.of_models(found):
-        out(line)
-    return 0
+    listed = [{**dataclasses.asdict(one), "versions": [dataclasses.asdict(v) for v in vs]} for one, vs in found]
+    return _told(parsed, {"models": listed}, report.of_versions(*found[0]) if wanted else report.of_models(found))
 
 
 def _show(server: TrackingServer, known: RegisteredModel, parsed: argparse.Namespace) -> int:
     one = _candidate(server, known, parsed.version)
-    moves = sorted((m for alias in _noted(known) for m in aliases.history(known, alias)), key=lambda m: m.at)
-    about = [m for m in moves if one.version.version in (m.from_version, m.to_version)]
-    if parsed.json:
-        found = {**report.as_json(known, one), "history": [dataclasses.asdict(m) for m in about]}
-        out(json.dumps(found, ensure_ascii=False))
-        return 0
-    for line in report.of_one(known, one, about):
-        out(line)
-    return 0
-
-
-def _noted(known: RegisteredModel) -> set[str]:
-    """Give the aliases that have a history, also of those that stand nowhere now."""
-    prefix = f"{aliases.PREFIX}."
-    return {key.removeprefix(prefix).rpartition(".")[0] for key in known.tags if key.startswith(prefix)}
+    about = [m for m in aliases.all_moves(known) if one.version.version in (m.from_version, m.to_version)]
+    found = {**report.as_json(known, one), "history": [dataclasses.asdict(m) for m in about]}
+    return _told(parsed, found, report.of_one(known, one, about))
 
 
 def _compare(server: TrackingServer, known: RegisteredModel, parsed: argparse.Namespace) -> int:
@@ -93,23 +78,14 @@ def _compare(server: TrackingServer, known: RegisteredModel, parsed: argparse.Na
         raise UsageError("--html needs the name of a file", remedy="as in  --html compared.html")
     if parsed.html:
         Path(parsed.html).write_text(report.page(f"{known.name}: versions compared", found), encoding="utf-8")
-    if parsed.json:
-        out(json.dumps({"versions": [report.as_json(known, one) for one in found]}, ensure_ascii=False))
-        return 0
-    for line in report.comparison(found):
-        out(line)
-    return 0
+    return _told(parsed, {"versions": [report.as_json(known, one) for one in found]}, report.comparison(found))
 
 
 def _history(server: TrackingServer, known: RegisteredModel, parsed: argparse.Namespace) -> int:
     del server
     moves = aliases.history(known, parsed.alias)
-    if parsed.json:
-        out(json.dumps({"history": [dataclasses.asdict(m) for m in moves]}, ensure_ascii=False))
-        return 0
-    for line in report.of_moves(moves) or [f"{parsed.alias} of {known.name} has no history"]:
-        out(line)
-    return 0
+    lines = report.of_moves(moves) or [f"{parsed.alias} of {known.name} has no history"]
+    return _told(parsed, {"history": [dataclasses.asdict(m) for m in moves]}, lines)
 
 
 def _promote(server: TrackingServer, known: RegisteredModel, parsed: argparse.Namespace) -> int:
@@ -146,10 +122,11 @@ def _lineage(server: TrackingServer, known: RegisteredModel, parsed: argparse.Na
             f"{known.name} version {one.version.version} has no lineage: what made it did not log any",
             remedy="let a stage log LINEAGE_FILE, as docs/LINEAGE.md says",
         )
-    if parsed.json:
-        out(json.dumps(found, ensure_ascii=False))
-        return 0
-    for line in report.of_lineage(found):
+    return _told(parsed, found, report.of_lineage(found))
+
+
+def _told(parsed: argparse.Namespace, found: Mapping[str, Any], lines: Sequence[str]) -> int:
+    for line in [json.dumps(found, ensure_ascii=False)] if parsed.json else lines:
         out(line)
     return 0
 

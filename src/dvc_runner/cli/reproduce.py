@@ -2,31 +2,30 @@
 
 import contextlib
 import json
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 
 from dvc_runner.cli import commands, options
-from dvc_runner.cli.printing import err, live, out
+from dvc_runner.cli.printing import err, out
 from dvc_runner.cli.settings import Settings
 from dvc_runner.errors import EXIT_STAGE_FAILED, ConfigurationError, StageError, UsageError
 from dvc_runner.executors import processes
 from dvc_runner.model import Handling, Selection
 from dvc_runner.pipeline import reproduction
-from dvc_runner.pipeline.preparations import Preparations
 from dvc_runner.pipeline.record import Record
 from dvc_runner.pipeline.reproduction import Recipe
 from dvc_runner.pipeline.request import Request
 from dvc_runner.pipeline.run import Run
 from dvc_runner.report import models as report
 from dvc_runner.report import summary
-from dvc_runner.report.preparing import Preparing
 from dvc_runner.report.progress import Progress
 from dvc_runner.tracking import lineage, models, pointer
 from dvc_runner.tracking.models import Candidate, TrackedRun
-from dvc_runner.tracking.server import URI, TrackingServer
+from dvc_runner.tracking.server import TrackingServer
 from dvc_runner.workspace import secrets
 from dvc_runner.workspace.dvc_project import DvcProject
 from dvc_runner.workspace.places import FOLDER
+from dvc_runner.workspace.secrets import TRACKING_URI
 from dvc_runner.workspace.worktree import checked_out
 
 
@@ -50,8 +49,7 @@ def reproduce(
             f"the run of version {one.version.version} is gone", remedy="reproduce another version"
         )
     recipe = reproduction.recipe(lineage.of(server, one.run))
-    kept = {name: value for name, value in settings.values.items() if name not in secrets.READ["mlflow"]}
-    elsewhere = Settings(values={**kept, URI: tracking_uri})
+    elsewhere = replace(settings, values={**secrets.elsewhere(settings.values), TRACKING_URI: tracking_uri})
     # DVC finds a target from the working folder.
     parent = project.root / FOLDER
     with checked_out(project.root, parent, recipe.commit, recipe.diff) as folder, contextlib.chdir(folder):
@@ -72,7 +70,7 @@ def _made_again(folder: Path, like: DvcProject, settings: Settings, recipe: Reci
     with contextlib.closing(DvcProject(folder, like)) as project:
         executor = commands.executor_of(project.root, settings, None, err)
         record = Record(project.root, [Progress(err)])
-        preparations = Preparations(executor, project.root, record.folder, settings.values, Preparing(err, live()))
+        preparations = commands.preparations_of(project, settings, executor)
         request = Request(
             selection=Selection(targets=(recipe.stage,), pipeline=True),
             handling=Handling(force=True, run_cache=False, commit=False),
@@ -94,9 +92,8 @@ def _made_again(folder: Path, like: DvcProject, settings: Settings, recipe: Reci
 
 def _run_of(project: DvcProject, server: TrackingServer, stage: str) -> TrackedRun:
     """Find the run of the model that a stage registered just now."""
-    container = project.stage(stage).container
-    path = container.registers if container else None
-    found = pointer.read((project.root / path).read_text("utf-8")) if path else None
+    path = project.registers(stage)
+    found = pointer.read(Path(path).read_text("utf-8")) if path else None
     run = models.run(server, found.run_id) if found else None
     if run is None:
         raise ConfigurationError(

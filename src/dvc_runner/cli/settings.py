@@ -15,8 +15,8 @@ from dotenv.parser import parse_stream
 from dvc_runner.cli.guard_image import GUARD_IMAGE
 from dvc_runner.errors import ConfigurationError, UsageError
 from dvc_runner.model import EngineSettings
-from dvc_runner.pipeline.needs import TRACKING_URI
 from dvc_runner.workspace import secrets
+from dvc_runner.workspace.secrets import TRACKING_URI
 
 FILES = (".env.auto", ".env")
 NO = ("0", "false", "no", "off")
@@ -113,8 +113,7 @@ def read(folder: Path) -> Settings:
     files = [_file(folder / name) for name in FILES]
     for layer in (*files, {**_handed_over(folder), **os.environ}):
         if layer.get(TRACKING_URI):
-            # Credentials belong to the address beside them, and go to no other server.
-            values = {key: value for key, value in values.items() if key not in secrets.READ["mlflow"]}
+            values = secrets.elsewhere(values)
         values |= {key: value for key, value in layer.items() if value}
     if values.get(OFFLINE, "0").lower() not in NO:
         values = _offline(values)
@@ -128,8 +127,7 @@ def _offline(values: Mapping[str, str]) -> dict[str, str]:
             f"{OFFLINE} is set, and no local MLflow server was started for it",
             remedy=f"{OFFLINE}=1 make up, or take {OFFLINE} out of .env and the environment",
         )
-    kept = {key: value for key, value in values.items() if key not in secrets.READ["mlflow"]}
-    return kept | {TRACKING_URI: values[OFFLINE_URI]}
+    return secrets.elsewhere(values) | {TRACKING_URI: values[OFFLINE_URI]}
 
 
 @functools.cache
@@ -193,14 +191,6 @@ def that_dvc_reads() -> list[tuple[str, str]]:
     """Give the environment's variables by which DVC finds its settings, and what they are."""
     names = (name for name in os.environ if name.startswith(("DVC_", "XDG_")) or name == "HOME")
     return [(name, os.environ[name]) for name in sorted(names) if not name.startswith("DVC_RUNNER_")]
-
-
-def user() -> str:
-    """Give who a person is, as far as the system tells."""
-    try:
-        return getpass.getuser()
-    except (KeyError, OSError):
-        return f"user {os.getuid()}"
 
 
 def prepare_for_dvc() -> None:

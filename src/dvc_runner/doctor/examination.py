@@ -18,9 +18,9 @@ from dvc_runner.executors.base import Executor
 from dvc_runner.executors.process import ProcessExecutor
 from dvc_runner.model import Network, Selection, Stage
 from dvc_runner.pipeline.check import check as check_stage
-from dvc_runner.pipeline.needs import TRACKING_URI
 from dvc_runner.pipeline.stage_run import Surroundings
 from dvc_runner.workspace.dvc_project import DvcProject
+from dvc_runner.workspace.secrets import TRACKING_URI
 
 STAGE_S = 90
 

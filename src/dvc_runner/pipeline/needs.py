@@ -7,9 +7,9 @@ from urllib.parse import SplitResult, urlsplit
 from dvc_runner.errors import ConfigurationError
 from dvc_runner.model import Network, Server, Stage
 from dvc_runner.workspace import secrets
+from dvc_runner.workspace.secrets import TRACKING_URI
 
 DEFAULT_PORTS = {"http": 80, "https": 443}
-TRACKING_URI = "MLFLOW_TRACKING_URI"
 # Where MLflow's client puts artifacts itself, unless its server does that for it.
 ARTIFACTS_URI = "MLFLOW_S3_ENDPOINT_URL"
 

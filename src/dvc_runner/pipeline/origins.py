@@ -28,7 +28,7 @@ class Origins:
         return lineage.text(
             stage,
             revision=_masked(self._revision, secrets),
-            system_user=_system_user(),
+            system_user=system_user(),
             executor=executor.name,
             environments={stage.address: environment, **{name: one for name, one in found.items() if one}},
         )
@@ -62,7 +62,8 @@ def _masked(revision: Revision, hidden: Sequence[str]) -> Revision:
     return replace(revision, diff="\n".join(lines))
 
 
-def _system_user() -> str | None:
+def system_user() -> str | None:
+    """Say whom the system knows this process as, if it does."""
     try:
         return pwd.getpwuid(os.getuid()).pw_name
     except KeyError:

@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from dvc_runner.errors import ConfigurationError
-from dvc_runner.model import Kind, Reason, ReasonKind
+from dvc_runner.model import Reason, ReasonKind
 from dvc_runner.tracking import pointer
 from dvc_runner.tracking.pointer import ModelPointer
 from dvc_runner.tracking.server import TrackingServer
@@ -29,10 +29,8 @@ class Registered:
 
     def reasons(self, project: "DvcPlan", address: str) -> tuple[Reason, ...]:
         """Say why a stage that is up to date otherwise has to run all the same; nothing where it has not."""
-        container = project.stage(address).container if project.kind(address) is Kind.OURS else None
-        if container is None or container.registers is None:
-            return ()
-        return self.reasons_at(project.root / container.registers)
+        path = project.registers(address)
+        return self.reasons_at(Path(path)) if path else ()
 
     def reasons_at(self, path: Path) -> tuple[Reason, ...]:
         """The same for the stage that the out at ``path`` is of; one that is not there has other reasons."""

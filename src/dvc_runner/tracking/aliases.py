@@ -3,13 +3,14 @@
 One tag an event, ``alias_history.ALIAS.TIME-RANDOM``, whose value is JSON; ``docs/PROMOTION.md`` has its keys.
 """
 
+import contextlib
 import datetime as dt
 import json
 import re
 import secrets
 from dataclasses import asdict, dataclass
 
-from dvc_runner.errors import DvcRunnerError, StageError, UsageError
+from dvc_runner.errors import DvcRunnerError, NotThereError, StageError, UsageError
 from dvc_runner.tracking import models
 from dvc_runner.tracking.models import RegisteredModel
 from dvc_runner.tracking.server import TrackingServer
@@ -44,6 +45,13 @@ def history(known: RegisteredModel, alias: str) -> list[Move]:
     return found
 
 
+def all_moves(known: RegisteredModel) -> list[Move]:
+    """Give the moves of all aliases, also of those that stand nowhere now, oldest first."""
+    keys = (key.removeprefix(f"{PREFIX}.") for key in known.tags if key.startswith(f"{PREFIX}."))
+    found = {key.rpartition(".")[0] for key in keys}
+    return sorted((one for alias in found for one in history(known, alias)), key=lambda one: one.at)
+
+
 def move(server: TrackingServer, known: RegisteredModel, alias: str, to: str | None, *, who: str, why: str) -> Move:
     """Point an alias at a version, or at none; note it, and tag what production left as archived.
 
@@ -67,7 +75,7 @@ def move(server: TrackingServer, known: RegisteredModel, alias: str, to: str | N
     key = f"{PREFIX}.{alias}.{at.replace(':', '')}-{secrets.token_hex(2)}"
     server.call("registered-models/set-tag", method="POST", name=known.name, key=key, value=json.dumps(asdict(done)))
     if alias == PRODUCTION:
-        _archive(server, known.name, done)
+        _archive(server, known, done)
     return done
 
 
@@ -116,10 +124,11 @@ def _unclear(known: RegisteredModel, alias: str, what: str) -> DvcRunnerError:
     )
 
 
-def _archive(server: TrackingServer, name: str, done: Move) -> None:
-    keys = {"name": name, "key": ARCHIVED}
-    there = {one.version: one for one in models.versions(server, name)}
-    if done.from_version in there:
-        server.call("model-versions/set-tag", method="POST", **keys, version=done.from_version, value=done.at)
-    if done.to_version in there and ARCHIVED in there[done.to_version].tags:
+def _archive(server: TrackingServer, known: RegisteredModel, done: Move) -> None:
+    keys = {"name": known.name, "key": ARCHIVED}
+    if done.from_version:
+        # It may be gone.
+        with contextlib.suppress(NotThereError):
+            server.call("model-versions/set-tag", method="POST", **keys, version=done.from_version, value=done.at)
+    if done.to_version and ARCHIVED in models.version(server, known, done.to_version).tags:
         server.call("model-versions/delete-tag", method="DELETE", **keys, version=done.to_version)

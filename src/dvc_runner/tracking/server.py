@@ -15,8 +15,8 @@ from urllib.parse import urlsplit
 
 from dvc_runner.errors import ConfigurationError, NotThereError
 from dvc_runner.workspace import secrets
+from dvc_runner.workspace.secrets import TRACKING_URI
 
-URI = "MLFLOW_TRACKING_URI"
 CERTIFICATE = "MLFLOW_TRACKING_SERVER_CERT_PATH"
 API = "/api/2.0/mlflow/"
 ANSWER_S = 8
@@ -25,8 +25,8 @@ OK, UNAUTHORIZED, FORBIDDEN, NOT_FOUND = 200, 401, 403, 404
 CREDENTIALS = (secrets.USER, secrets.PASSWORD)
 LOCAL = "start the local one (make up)"
 NO_ANSWER: tuple[tuple[type[BaseException], str, str], ...] = (
-    (socket.gaierror, "no host of that name", f"correct {URI}"),
-    (ConnectionRefusedError, "it refused the connection", f"{LOCAL}, or correct {URI}"),
+    (socket.gaierror, "no host of that name", f"correct {TRACKING_URI}"),
+    (ConnectionRefusedError, "it refused the connection", f"{LOCAL}, or correct {TRACKING_URI}"),
     (ssl.SSLError, "TLS failed", f"is it http:// or https://? {CERTIFICATE} names a CA's certificate"),
     (TimeoutError, "no answer in time", "look at its log, and for a firewall between"),
 )
@@ -60,9 +60,11 @@ class TrackingServer:
         Raises:
             ConfigurationError: They name no server.
         """
-        address = settings.get(URI, "")
+        address = settings.get(TRACKING_URI, "")
         if not address.startswith(("http://", "https://")):
-            raise ConfigurationError(f"{URI} is {address!r}", remedy=f"{LOCAL}, or give it an http(s):// address")
+            raise ConfigurationError(
+                f"{TRACKING_URI} is {address!r}", remedy=f"{LOCAL}, or give it an http(s):// address"
+            )
         self._settings = settings
         self._parts = urlsplit(address)
         self.uri = self._parts._replace(netloc=self._parts.netloc.rpartition("@")[2]).geturl().rstrip("/")
@@ -107,7 +109,7 @@ class TrackingServer:
         if answer.status != OK:
             return self.refusal(*self._status(answer.status))
         return self.refusal(
-            f"it answers with {answer.kind}, MLflow with JSON", f"correct {URI} (DagsHub's ends in .mlflow)"
+            f"it answers with {answer.kind}, MLflow with JSON", f"correct {TRACKING_URI} (DagsHub's ends in .mlflow)"
         )
 
     def refusal(self, words: str, remedy: str) -> ConfigurationError:
@@ -137,7 +139,7 @@ class TrackingServer:
         except (OSError, ValueError) as error:
             raise self._no_answer(error) from error
         except http.client.HTTPException as error:
-            raise self.refusal(f"it speaks no HTTP ({type(error).__name__})", f"correct {URI}") from error
+            raise self.refusal(f"it speaks no HTTP ({type(error).__name__})", f"correct {TRACKING_URI}") from error
 
     @staticmethod
     def _object(answer: Answer) -> dict[str, Any] | None:
@@ -161,7 +163,7 @@ class TrackingServer:
         for kind, words, remedy in NO_ANSWER:
             if isinstance(reason, kind):
                 return self.refusal(words, remedy)
-        return self.refusal(f"it could not be asked: {reason}", f"correct {URI}")
+        return self.refusal(f"it could not be asked: {reason}", f"correct {TRACKING_URI}")
 
     def _status(self, status: int) -> tuple[str, str]:
         user = self._settings.get(secrets.USER)
@@ -169,6 +171,6 @@ class TrackingServer:
         told = {
             UNAUTHORIZED: (f"401, asked {sent}", f"set {' and '.join(CREDENTIALS)} to what it knows"),
             FORBIDDEN: (f"403, asked {sent}", "use a user or token that may use it"),
-            NOT_FOUND: ("404, no MLflow at this address", f"correct {URI} (DagsHub's ends in .mlflow)"),
+            NOT_FOUND: ("404, no MLflow at this address", f"correct {TRACKING_URI} (DagsHub's ends in .mlflow)"),
         }
-        return told.get(status, (f"{status} where 200 was due", f"look at its log, or correct {URI}"))
+        return told.get(status, (f"{status} where 200 was due", f"look at its log, or correct {TRACKING_URI}"))

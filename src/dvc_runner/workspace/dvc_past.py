@@ -95,7 +95,7 @@ def _read(stage: "DvcStage", root: Path) -> Past:
     is_ours = isinstance(stage, PipelineStage) and dvc_stage.kind(stage) is Kind.OURS
     return Past(
         address=str(stage.addressing),
-        cmd=stage.cmd if isinstance(stage.cmd, str) else "\n".join(stage.cmd or []),
+        cmd=dvc_stage.command(stage),
         deps=tuple(_hashed(dep, root) for dep in deps),
         outs=tuple(_hashed(out, root) for out in stage.outs),
         json_params=json.dumps(params, default=str),

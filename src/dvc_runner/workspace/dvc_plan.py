@@ -105,6 +105,10 @@ class DvcPlan:
         """Say who runs a stage."""
         return dvc_stage.kind(self._stages[address])
 
+    def registers(self, address: str) -> str | None:
+        """Give the path of the out by which a stage of ours says which model it registered, if it has one."""
+        return dvc_stage.registers(self._stages[address])
+
     def stage(self, address: str) -> Stage:
         """Read a planned stage."""
         with told():
@@ -218,11 +222,9 @@ class DvcPlan:
 
     def _accept(self, address: str, holds: Holds) -> dvc_run_cache.Accept | None:
         """Give what says whether outs in the cache will do; None for a stage that registers no model."""
-        stage = self._stages[address]
-        container = dvc_stage.read(stage, self.root).container
-        if container is None or container.registers is None:
+        path = self.registers(address)
+        if path is None:
             return None
-        path = str(self.root / container.registers)
 
         def accept(outs: Mapping[str, str]) -> bool:
             try:

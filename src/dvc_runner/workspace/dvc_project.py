@@ -88,7 +88,7 @@ class DvcProject(DvcPlan):
             for address in self._stages if done else ():
                 if not self._watch.is_proved(address) and self.reasons(address, forced=False):
                     break
-            pointers = (dvc_stage.registers(stage) for stage in self._stages.values())
+            pointers = map(self.registers, self._stages)
             look = self._watch.look(tuple(self._stages), self._lock_files.stamps(), last)
             return replace(look, pointers=tuple(filter(None, pointers)))
 

@@ -57,7 +57,7 @@ def read(stage: "DvcStage", root: Path) -> Stage:
     return Stage(
         address=address,
         wdir=wdir,
-        cmd=stage.cmd if isinstance(stage.cmd, str) else "\n".join(stage.cmd or []),
+        cmd=command(stage),
         argv=argv,
         deps=tuple(_dep(dep, root, address) for dep in deps) if is_ours else (),
         outs=tuple(Out(path=_entry_path(out, root, address), persist=bool(out.persist)) for out in stage.outs)
@@ -68,6 +68,11 @@ def read(stage: "DvcStage", root: Path) -> Stage:
         else (),
         container=container_config.parse(address, wdir, raw) if is_ours else None,
     )
+
+
+def command(stage: "DvcStage") -> str:
+    """Give a stage's command; one that is a list has a line for each."""
+    return stage.cmd if isinstance(stage.cmd, str) else "\n".join(stage.cmd or [])
 
 
 def kind(stage: "DvcStage") -> Kind:
@@ -83,8 +88,9 @@ def registers(stage: "DvcStage") -> str | None:
     """Give the path of the out that names a version in the model registry, if a stage of ours has one."""
     if kind(stage) is not Kind.OURS:
         return None
-    path = stage.meta["container"].get("registers")
-    return path and os.path.join(stage.wdir, str(path))  # noqa: PTH118 - DVC's paths are texts
+    container = stage.meta["container"]
+    path = container.get("registers") if isinstance(container, dict) else None
+    return path and os.path.normpath(os.path.join(stage.wdir, str(path)))  # noqa: PTH118 - DVC's paths are texts
 
 
 def shell_commands(stage: "DvcStage") -> ShellCommands:

@@ -6,6 +6,7 @@ from dvc_runner.errors import ConfigurationError
 from dvc_runner.model import Stage
 
 FOLDER = ".secrets"
+TRACKING_URI = "MLFLOW_TRACKING_URI"
 USER, PASSWORD, TOKEN = (f"MLFLOW_TRACKING_{name}" for name in ("USERNAME", "PASSWORD", "TOKEN"))
 KEY_ID, KEY, SESSION = ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN")
 NEEDED: dict[str, tuple[str, ...]] = {"mlflow": (), "s3": (KEY_ID, KEY)}
@@ -30,6 +31,11 @@ def files(stage: Stage, settings: Mapping[str, str]) -> dict[str, str]:
         else:
             found[f"{FOLDER}/{name}"] = _needed(stage.address, name, settings, name)
     return found
+
+
+def elsewhere(settings: Mapping[str, str]) -> dict[str, str]:
+    """Give settings without the credentials of the tracking server: they belong to its address, and go to no other."""
+    return {name: value for name, value in settings.items() if name not in READ["mlflow"]}
 
 
 def values(settings: Mapping[str, str], names: Sequence[str]) -> tuple[str, ...]:

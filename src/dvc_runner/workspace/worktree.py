@@ -53,8 +53,9 @@ def checked_out(root: Path, parent: Path, commit: str, diff: str | None) -> Iter
 def _remove(place: Path) -> None:
     """Remove a worktree and what git knows of it; git itself could not be started after an interrupt."""
     with contextlib.suppress(OSError):
-        known = (place / "tree" / ".git").read_text("utf-8").removeprefix("gitdir:").strip()
-        shutil.rmtree(known, ignore_errors=True)
+        known = Path((place / "tree" / ".git").read_text("utf-8").removeprefix("gitdir:").strip())
+        if known.parent.name == "worktrees":
+            shutil.rmtree(known, ignore_errors=True)
     shutil.rmtree(place, ignore_errors=True)
 
 

@@ -1,7 +1,9 @@
 """Host paths as a runner in a container finds them, proved on the engine."""
 
 import contextlib
+import os
 import secrets
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -257,7 +259,14 @@ def test_a_named_volume(inside: Inside, containers: Engine) -> None:
 
 
 def test_found_on_the_host_itself(containers: Engine, workspace: Path) -> None:
+    folder = workspace / ".dvc" / "tmp"
+    for name, age_s in (("killed", 3600), ("proving", 0)):
+        left = folder / f"host-path-{name}"
+        left.mkdir(parents=True)
+        (left / name).touch()
+        os.utime(left, (time.time() - age_s,) * 2)
     paths = host_paths.find(containers.api, workspace, containers.base)
+    assert [left.name for left in folder.iterdir()] == ["host-path-proving"]
     assert paths.translate(workspace / "x") == str(workspace / "x")
     with pytest.raises(HostPathError, match="DVC_RUNNER_HOST_ROOT is /elsewhere"):
         host_paths.find(containers.api, workspace, containers.base, "/elsewhere")

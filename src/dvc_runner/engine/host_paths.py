@@ -6,6 +6,7 @@ import secrets
 import shlex
 import shutil
 import tarfile
+import time
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from io import BytesIO
@@ -21,6 +22,9 @@ from dvc_runner.engine.images import LABEL
 from dvc_runner.errors import EngineError, HostPathError
 
 _PLACE = "/proof"
+_PREFIX = "host-path-"
+# Older ones are of a process that was killed: a proof takes seconds.
+_LEFT_S = 600
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -93,8 +97,13 @@ def find(client: docker.APIClient, workspace: Path, image: str, told_root: str |
 @contextlib.contextmanager
 def _proof(workspace: Path) -> Iterator[Path]:
     words = secrets.token_hex(16)
+    folder = workspace / ".dvc" / "tmp"
     # Alone in a folder: Podman reads no mounted file of a container that never ran.
-    path = workspace / ".dvc" / "tmp" / f"host-path-{words}" / words
+    path = folder / f"{_PREFIX}{words}" / words
+    for left in folder.glob(f"{_PREFIX}*"):
+        with contextlib.suppress(FileNotFoundError):
+            if time.time() - left.stat().st_mtime > _LEFT_S:
+                shutil.rmtree(left)
     path.parent.mkdir(parents=True)
     try:
         path.write_text(words)

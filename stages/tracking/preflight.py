@@ -1,11 +1,13 @@
 """Say in one line what is wrong with the MLflow server: before a stage depends on it, and when it fails one later."""
 
+import logging
 import os
 import socket
 import ssl
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from queue import Empty, SimpleQueue
-from threading import Thread
+from threading import Event, Thread
 from typing import TypeVar
 from urllib.parse import urlsplit
 
@@ -18,8 +20,10 @@ from mlflow.utils.rest_utils import http_request
 # Every MLflow knows it, and answers when its store is ready. `/health` is true too early, and to hosts it then refuses.
 QUESTION = "/api/2.0/mlflow/experiments/search"
 DEADLINE_S = 6
+WATCH_S = 5
 Answer = TypeVar("Answer")
 NO_MLFLOW = "correct MLFLOW_TRACKING_URI (DagsHub's ends in .mlflow)"
+log = logging.getLogger("tracking")
 OK, UNAUTHORIZED, FORBIDDEN, NOT_FOUND, SERVER_ERROR = 200, 401, 403, 404, 500
 
 OFFLINE = "`make up` starts the local one, TRACKING_OFFLINE=1 uses it in place of another until `make sync`"
@@ -57,6 +61,30 @@ def require_server(deadline_s: float = DEADLINE_S) -> str:
     if problem:
         raise StageError(f"MLflow at {shown(uri)}: {problem}")
     return uri
+
+
+@contextmanager
+def watched(every_s: float = WATCH_S) -> Iterator[None]:
+    """Say when the server stops to answer inside the block, and when it does again; who waits for it waits on."""
+    ended = Event()
+
+    def watch() -> None:
+        told = None
+        while not ended.wait(every_s):
+            problem = None
+            try:
+                uri = require_server(every_s)
+            except StageError as error:
+                problem = str(error)
+            if problem != told and not ended.is_set():
+                log.warning("%s", f"{problem}; waiting for it" if problem else f"MLflow at {shown(uri)}: answers again")
+            told = problem
+
+    Thread(target=watch, daemon=True).start()
+    try:
+        yield
+    finally:
+        ended.set()
 
 
 def explain(error: BaseException) -> str | None:

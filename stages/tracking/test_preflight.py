@@ -1,4 +1,5 @@
 import http.server
+import logging
 import socket
 import threading
 import time
@@ -11,7 +12,7 @@ import requests
 from contract import StageError
 from mlflow.exceptions import MlflowException, RestException
 from mlflow.protos.databricks_pb2 import PERMISSION_DENIED
-from preflight import explain, require_server, shown
+from preflight import explain, require_server, shown, watched
 
 HTML = b"<!doctype html><title>Sign in</title>"
 
@@ -126,6 +127,40 @@ def test_tls_where_there_is_none_is_told(monkeypatch: pytest.MonkeyPatch) -> Non
         with pytest.raises(StageError) as error:
             require_server()
     assert_names(error.value, ["TLS", "http://"])
+
+
+def test_silence_in_the_middle_is_told_at_once_and_its_end_too(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.WARNING, logger="tracking")
+    silent = threading.Event()
+
+    def answer(request: http.server.BaseHTTPRequestHandler) -> None:
+        if silent.is_set():
+            time.sleep(5)
+        reply(200)(request)
+
+    def told(words: str, times: int) -> None:
+        until = time.monotonic() + 20
+        while sum(words in line for line in caplog.messages) < times:
+            assert time.monotonic() < until, caplog.messages
+            time.sleep(0.02)
+
+    with server(answer) as uri:
+        monkeypatch.setenv("MLFLOW_TRACKING_URI", uri)
+        with watched(every_s=0.3):
+            time.sleep(1)
+            assert caplog.messages == []
+            for times in (1, 2):
+                silent.set()
+                told(f"MLflow at {uri}: timeout, no answer", times)
+                time.sleep(1)
+                silent.clear()
+                told(f"MLflow at {uri}: answers again", times)
+        assert len(caplog.messages) == 4
+        silent.set()
+        time.sleep(1)
+        assert len(caplog.messages) == 4
 
 
 def test_a_good_server_is_taken(monkeypatch: pytest.MonkeyPatch) -> None:

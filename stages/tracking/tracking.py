@@ -26,7 +26,7 @@ from mlflow.data.sources import LocalArtifactDatasetSource
 from mlflow.entities import Dataset, DatasetInput, InputTag, Metric, Param, Run, RunTag
 from mlflow.exceptions import MlflowException
 from mlflow.telemetry import set_telemetry_client
-from preflight import explain, require_server, shown
+from preflight import explain, require_server, shown, watched
 
 # By default the client retries for minutes in silence, reports home, and prints links to a URL only it may know.
 SETTINGS = {
@@ -57,7 +57,8 @@ def connect() -> Iterator[MlflowClient]:
     logging.getLogger("mlflow").setLevel(logging.WARNING)
     logging.getLogger("mlflow.utils.environment").setLevel(logging.ERROR)  # it misses pip, which a stage does without
     try:
-        yield MlflowClient(uri)
+        with watched():
+            yield MlflowClient(uri)
     except (MlflowException, requests.RequestException) as error:
         if words := explain(error):
             raise StageError(f"MLflow at {shown(uri)}: {words}".replace(uri, shown(uri))) from error

@@ -1,9 +1,11 @@
 """A server that fails while a stage is at work: one line within seconds, and nothing left half."""
 
+import contextlib
 import json
 import re
+import subprocess
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +16,7 @@ from tests.support.cases import cases
 from tests.support.mlflow_servers import NEWEST, MlflowServer, mlflow_server
 from tests.support.projects import Project
 from tests.support.servers import forwarding
+from tests.support.waiting import until
 
 RUNNING_S = 60
 TOLD_WITHIN_S = 60
@@ -41,23 +44,27 @@ def server(tmp_path: Path) -> Any:
         yield server
 
 
+@contextlib.contextmanager
+def training(pipeline: Project, uri: str) -> Iterator["subprocess.Popen[str]"]:
+    """Start a train stage of some seconds, and wait for its run."""
+    params = pipeline.read("params.yaml")
+    pipeline.write("params.yaml", re.sub("n_estimators: .*", "n_estimators: 3000", params, count=1))
+    at_server = pipeline.with_env(MLFLOW_TRACKING_URI=uri)
+    try:
+        with at_server.started("dvc-runner", "run", "--force", "--single-item", "train") as process:
+            assert until(lambda: any(run["info"]["status"] == "RUNNING" for run in runs(uri)), RUNNING_S)
+            yield process
+    finally:
+        pipeline.write("params.yaml", params)
+
+
 def test_a_server_killed_while_train_runs_is_told_and_the_next_training_ends_its_run(
     pipeline: Project, server: MlflowServer
 ) -> None:
-    params = pipeline.read("params.yaml")
-    pipeline.write("params.yaml", re.sub("n_estimators: .*", "n_estimators: 3000", params, count=1))
-    env = {"MLFLOW_TRACKING_URI": server.uri}
-    try:
-        with pipeline.with_env(**env).started("dvc-runner", "run", "--force", "--single-item", "train") as process:
-            until = time.monotonic() + RUNNING_S
-            while not [run for run in runs(server.uri) if run["info"]["status"] == "RUNNING"]:
-                assert time.monotonic() < until
-                time.sleep(0.1)
-            server.kill()
-            began = time.monotonic()
-            printed, _ = process.communicate(timeout=TOLD_WITHIN_S)
-    finally:
-        pipeline.write("params.yaml", params)
+    with training(pipeline, server.uri) as process:
+        server.kill()
+        began = time.monotonic()
+        printed, _ = process.communicate(timeout=TOLD_WITHIN_S)
     assert time.monotonic() - began < TOLD_WITHIN_S
     assert process.returncode == 1, printed
     assert f"ERROR MLflow at {server.uri}: refused the connection" in printed
@@ -71,8 +78,24 @@ def test_a_server_killed_while_train_runs_is_told_and_the_next_training_ends_its
     # Five minutes later, as far as the next training can tell.
     silent = {"run_id": left["info"]["run_id"], "key": "alive_at", "value": str(int(time.time()) - 400)}
     requests.post(f"{server.uri}/api/2.0/mlflow/runs/set-tag", json=silent, timeout=30).raise_for_status()
-    pipeline.run("run", "--force", "--single-item", "train", env=env).ended(0)
+    pipeline.run("run", "--force", "--single-item", "train", env={"MLFLOW_TRACKING_URI": server.uri}).ended(0)
     assert sorted(run["info"]["status"] for run in runs(server.uri)) == ["FAILED", "FINISHED"]
+    assert len(versions(server.uri)) == 1
+
+
+def test_a_server_that_falls_silent_while_train_runs_is_told_and_waited_for(
+    pipeline: Project, server: MlflowServer
+) -> None:
+    with training(pipeline, server.uri) as process:
+        assert process.stdout
+        with server.paused():
+            printed = next(line for line in process.stdout if "timeout" in line)
+            assert f"MLflow at {server.uri}: timeout, no answer: look at its log" in printed
+            assert "TRACKING_OFFLINE=1" in printed
+        rest, _ = process.communicate(timeout=RUNNING_S)
+    assert process.returncode == 0, rest
+    [run] = runs(server.uri)
+    assert run["info"]["status"] == "FINISHED"
     assert len(versions(server.uri)) == 1
 
 

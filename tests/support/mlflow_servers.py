@@ -128,6 +128,16 @@ class MlflowServer:
             except (OSError, http.client.HTTPException):
                 return False
 
+    @contextlib.contextmanager
+    def paused(self) -> Iterator[None]:
+        """Have it hold connections and answer none inside the block."""
+        assert self.process
+        os.killpg(self.process.pid, signal.SIGSTOP)
+        try:
+            yield
+        finally:
+            os.killpg(self.process.pid, signal.SIGCONT)
+
     def kill(self) -> None:
         """End it and all that it started, at once."""
         if self.process:

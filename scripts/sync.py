@@ -16,6 +16,7 @@ from pathlib import Path
 import configure
 import dagshub
 import env_file
+import sync_pointers
 from env_file import SettingsError
 from mlflow_rest import Json, RefusedError, Server, ServerError
 from sync_runs import ENDED, Delivered, Deliverer, runs
@@ -83,7 +84,10 @@ def sync(source: Server, to: Server) -> int:
         there += not copies[run_id].words
         if copies[run_id].words:
             say(f"{words} ({status}): {copies[run_id].words}")
-    failed += sync_versions(source, VersionDeliverer(to, deliverer.origin), ours, copies)
+    version_deliverer = VersionDeliverer(to, deliverer.origin)
+    failed += sync_versions(source, version_deliverer, ours, copies)
+    if told := sync_pointers.tell(ROOT, version_deliverer.copies):
+        say(f"sync: {told} results of earlier runs can be restored with the versions that are there")
     say(f"sync: {len(copies)} runs are delivered, {there} of them were before" + f"; {failed} failures" * bool(failed))
     return EXIT_SOME if failed else 0
 

@@ -2,9 +2,12 @@
 
 import re
 from collections.abc import Iterator, Mapping
+from dataclasses import replace
 
 from mlflow_rest import Json, RefusedError, Server
 from sync_runs import FROM, Delivered
+
+from dvc_runner.tracking.pointer import ModelPointer
 
 PAGE = 200
 
@@ -24,6 +27,8 @@ class VersionDeliverer:
         self._target = target
         self._origin = origin
         self._models: dict[str, dict[str, str]] = {}
+        self.copies: dict[ModelPointer, ModelPointer] = {}
+        """What names each version of the source, and what names its copy at the target."""
 
     def deliver(self, version: Json, runs: Mapping[str, Json], copies: Mapping[str, Delivered]) -> str:
         """Register a version at the target unless it is there; say what became of it, nothing if it was there.
@@ -43,6 +48,7 @@ class VersionDeliverer:
         name = version["name"]
         label = f"{self._origin}/{name}/{version['version']}"
         if label in self._model(name):
+            self._note(version, copies[run_id], self._model(name)[label])
             return ""
         root = runs[run_id]["info"]["artifact_uri"].rstrip("/")
         if not version["source"].startswith(f"{root}/"):
@@ -59,7 +65,12 @@ class VersionDeliverer:
         # Sent once: after a failure the next sync looks for it first.
         made = self._target.post("model-versions/create", body, repeatable=False)["model_version"]
         self._models[name][label] = made["version"]
+        self._note(version, copy, made["version"])
         return f"delivered as version {made['version']}"
+
+    def _note(self, version: Json, copy: Delivered, number: str) -> None:
+        one = ModelPointer(name=version["name"], version=version["version"], run_id=version["run_id"])
+        self.copies[one] = replace(one, version=number, run_id=copy.run_id)
 
     def _model(self, name: str) -> dict[str, str]:
         """Give the versions at the target that are copies of ours, by what they are copies of."""

@@ -402,6 +402,23 @@ def test_offline_the_pipeline_runs_here_and_is_delivered_later(
         assert copy["versions"]
         assert {"train", "test"} == {dataset["name"] for dataset, _ in copy["inputs"]}
         assert {"lineage.json", "model/model.skops", "evaluate/metrics.json"} <= copy["artifacts"].keys()
+
+        # Back at the server, its copy is taken; only what goes into production is decided there.
+        assert "results of earlier runs" in told
+        assert "results of earlier runs" not in script("sync.py")
+        (root / ".env").write_text(text)
+        script("configure.py")
+        pipeline.run("run", "train", "evaluate").ended(0)
+        assert pipeline.outcomes()["train"] == "restored"
+        assert pipeline.outcomes()["evaluate"] == "ran"
+        taken = json.loads((root / "models/model_metadata.json").read_text())
+        name, version = taken["model_name"], taken["model_version"]
+        there = a_server(place).get("model-versions/get", name=name, version=version)["model_version"]
+        run = a_server(place).get("runs/get", run_id=there["run_id"])["run"]
+        assert there["run_id"] == taken["run_id"]
+        assert pointer["run_id"] in next(tag["value"] for tag in run["data"]["tags"] if tag["key"] == FROM)
+        assert taken["model_uri"] == f"models:/{name}/{version}"
+        assert len(held(a_server(place), "iris", copy_of=pointer["run_id"])) == 1
     finally:
         stop = [sys.executable, str(root / "tracking-server" / "server.py"), "stop"]
         subprocess.run(stop, env=pipeline.env, capture_output=True, check=False)

@@ -1,9 +1,13 @@
 """Two clones that share data, run-cache, models and code by a stand-in for DagsHub, made of real parts."""
 
+import contextlib
 import json
 import re
 import subprocess
-from collections.abc import Callable
+import threading
+from base64 import b64encode
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -22,12 +26,14 @@ def remote(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-def cloned(clone_factory: Callable[[str, str], Clone], name: str, remote: Path, env: dict[str, str]) -> Clone:
-    clone = clone_factory(name, NO_ENGINE)
+def cloned(
+    clone_factory: Callable[[str, str], Clone], name: str, remote: Path, env: dict[str, str], docker: str = NO_ENGINE
+) -> Clone:
+    clone = clone_factory(name, docker)
     clone.run(["git", "remote", "set-url", "origin", str(remote)])
     clone.run(["git", "fetch", "--quiet"])
     clone.run(["git", "reset", "--hard", "--quiet", "@{upstream}"])
-    clone.env["DVC_RUNNER_EXECUTOR"] = "process"
+    clone.env["DVC_RUNNER_EXECUTOR"] = "process" if docker == NO_ENGINE else "docker"
     (clone.folder / ".env").write_text("".join(f"{name}={value}\n" for name, value in env.items()))
     return clone
 
@@ -142,3 +148,57 @@ def test_the_local_default_comes_back(receiver: Clone) -> None:
     receiver.make("connect-dagshub")
     assert receiver.tracking_uri().endswith("/ada/iris.mlflow")
     assert receiver.outcomes(receiver.make("run")) == dict.fromkeys(ALL, "skipped")
+
+
+@contextlib.contextmanager
+def inspecting(docker_host: str) -> Iterator[list[str]]:
+    """Give what `docker inspect` shows of every container that is there inside the block, its image first."""
+    docker, seen, ended = ["docker", "--host", docker_host], list[str](), threading.Event()
+
+    def look() -> None:
+        while not ended.wait(0.2):
+            ids = subprocess.run([*docker, "ps", "--all", "--quiet"], capture_output=True, text=True, check=True)
+            for one in ids.stdout.split():
+                inspect = [*docker, "inspect", "--format", "{{.Config.Image}} {{json .}}", one]
+                # It may be gone.
+                seen.append(subprocess.run(inspect, capture_output=True, text=True, check=False).stdout)
+
+    with ThreadPoolExecutor() as pool:
+        looking = pool.submit(look)
+        try:
+            yield seen
+        finally:
+            ended.set()
+            looking.result()
+
+
+def test_containers_deliver_to_it_and_show_no_credential(
+    clone_factory: Callable[[str, str], Clone], dagshub: DagsHub, remote: Path, engine_host: str
+) -> None:
+    clone = cloned(clone_factory, "contained", remote, dagshub.env, engine_host)
+    clone.make("connect-dagshub")
+    set_trees(clone, 11)
+    with inspecting(engine_host) as seen:
+        printed = clone.make("run")
+    outcomes = clone.outcomes(printed)
+    assert (outcomes["train"], outcomes["evaluate"]) == ("ran", "ran")
+    assert clone.metadata()["run_id"] in dagshub.ask("GET", f".mlflow/api/2.0/mlflow/{version_of(clone)}")
+    assert {"dvc-runner/runner", "dvc-runner/train", "dvc-runner/evaluate"} <= {text.partition(":")[0] for text in seen}
+    basic = b64encode(f"ada:{dagshub.token}".encode()).decode()
+    logs = [file.read_text() for file in (clone.folder / ".dvc/tmp/dvc-runner").rglob("*") if file.is_file()]
+    for text in (*seen, *logs, printed, (clone.folder / "dvc.lock").read_text()):
+        assert dagshub.token not in text
+        assert basic not in text
+
+    set_trees(clone, 12)
+    clone.env["TRACKING_OFFLINE"] = "1"
+    assert clone.outcomes(clone.make("run"))["train"] == "ran"
+    del clone.env["TRACKING_OFFLINE"]
+    assert clone.metadata()["run_id"] in clone.make("sync")
+    restored = clone.outcomes(clone.make("run"))
+    assert (restored["train"], restored["evaluate"]) == ("restored", "ran")
+
+
+def version_of(clone: Clone) -> str:
+    named = clone.metadata()
+    return f"model-versions/get?name={named['model_name']}&version={named['model_version']}"

@@ -81,14 +81,10 @@ def test_a_wrong_password_is_told_and_not_shown(pipeline: Project, fronts: Front
 def test_the_stages_own_tests_pass_before_older_servers_too(serve: Callable[[str], Fronts], version: str) -> None:
     uv = str(Path(sys.executable).with_name("uv"))
     command = [uv, "run", "--quiet", "--isolated", "--no-project", "--python", sys.executable]
-    command += [
-        "--with-requirements",
-        "stages/train/requirements.txt",
-        "--with",
-        f"pytest=={installed('pytest')}",
-        "--",
-    ]
-    command += ["python", "-m", "pytest", "-q", "stages/tracking", "stages/train", "stages/evaluate"]
+    command += ["--with-requirements", "stages/train/requirements.txt"]
+    for package in ("pytest", "jsonschema"):
+        command += ["--with", f"{package}=={installed(package)}"]
+    command += ["--", "python", "-m", "pytest", "-q", "stages/tracking", "stages/train", "stages/evaluate"]
     env = os.environ | {"TEST_MLFLOW_URI": serve(version).server.uri}
     done = subprocess.run(command, cwd=ROOT, env=env, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stdout[-5000:] + done.stderr

@@ -174,12 +174,27 @@ def variables(settings: dict[str, str]) -> dict[str, str]:
 
 def is_rootless(path: Path) -> bool:
     """Say whether the engine runs as a user."""
-    if "name=rootless" in (_info(path).get("SecurityOptions") or ()):
-        return True
-    # Podman before 5 tells it in a place of its own, which Docker does not have.
+    # Podman before 5 tells it in a place of its own.
+    return _says_rootless(path) or bool(_podman(path).get("security", {}).get("rootless"))
+
+
+def shares_network(path: Path) -> bool:
+    """Say whether a container in the host's network reaches what listens on this machine's loopback.
+
+    A rootless Docker has a network of its own for a host's, Podman has not.
+    """
+    return not _says_rootless(path) or bool(_podman(path))
+
+
+def _says_rootless(path: Path) -> bool:
+    return "name=rootless" in (_info(path).get("SecurityOptions") or ())
+
+
+def _podman(path: Path) -> dict[str, Any]:
+    """Give what Podman tells of its host; Docker has no such answer."""
     status, text = ask(path, "/v4.0.0/libpod/info")
-    host = json.loads(text).get("host", {}) if status == http.HTTPStatus.OK else {}
-    return bool(host.get("security", {}).get("rootless"))
+    found: dict[str, Any] = json.loads(text).get("host", {}) if status == http.HTTPStatus.OK else {}
+    return found
 
 
 def shares_kernel(path: Path) -> bool:

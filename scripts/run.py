@@ -39,7 +39,8 @@ def place(settings: dict[str, str], *, host: bool) -> tuple[Path, str | None]:
     if host or settings.get("DVC_RUNNER_EXECUTOR") == "process":
         return ON_HOST, None
     try:
-        engine.find(settings)
+        if not engine.shares_network(engine.find(settings)):
+            return ON_HOST, "a rootless Docker's containers do not reach a server on this machine's loopback"
     except engine.EnginePermissionError:
         raise
     except engine.NoEngineError:

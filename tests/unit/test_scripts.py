@@ -400,10 +400,21 @@ def test_place(
         (root / ".git").write_text("gitdir: elsewhere")
     monkeypatch.setattr(run, "ROOT", root)
     path = tmp_path / "d.sock"
-    with answering(path, b"HTTP/1.0 200 OK\r\n\r\nOK"):
+    with answering(path, b"HTTP/1.0 200 OK\r\n\r\n{}"):
         found, why = run.place({"DOCKER_HOST": f"unix://{path}"} | settings, host=False)
     assert found == program
     assert why == reason or (reason is not None and why is not None and reason in why)
+
+
+@pytest.mark.usefixtures("docker_command")
+@cases("also, program", {"Docker": ({}, run.ON_HOST), "Podman": ({"host": {"os": "linux"}}, run.IN_CONTAINER)})
+def test_place_beside_a_rootless_engine(tmp_path: Path, also: dict[str, object], program: Path) -> None:
+    info = {"SecurityOptions": ["name=seccomp,profile=default", "name=rootless"]}
+    path = tmp_path / "d.sock"
+    with answering(path, b"HTTP/1.0 200 OK\r\n\r\n" + json.dumps(info | also).encode()):
+        found, why = run.place({"DOCKER_HOST": f"unix://{path}"}, host=False)
+    assert found == program
+    assert (why is None) == (program == run.IN_CONTAINER)
 
 
 @cases("number", {"SIGTERM": (signal.SIGTERM,), "SIGHUP": (signal.SIGHUP,)})

@@ -120,8 +120,12 @@ def test_answers_of_the_engine(stats: dict[str, Any], expected: tuple[object, ..
     assert (found.peak_memory_bytes, found.cpu_s, found.read_bytes, found.written_bytes) == expected
 
 
-def test_a_container_that_does_not_run_took_nothing_that_counts() -> None:
-    assert of_stats({"memory_stats": {}, "cpu_stats": {"cpu_usage": {"total_usage": 0}}}) is None
+@cases(
+    "memory",
+    {"does not run": ({},), "is not counted": ({"usage": 5721853952, "limit": 25276502016},)},
+)
+def test_a_container_without_cpu_time_has_no_figures(memory: dict[str, int]) -> None:
+    assert of_stats({"memory_stats": memory, "cpu_stats": {"cpu_usage": {"total_usage": 0}}}) is None
 
 
 def of(cpu_s: float | None, peak: int | None, written: int | None = None) -> Usage:

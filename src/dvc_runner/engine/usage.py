@@ -1,6 +1,7 @@
 """What a container takes while it runs: from the kernel where it is this machine's, else from the engine."""
 
 import contextlib
+import functools
 import threading
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -65,6 +66,8 @@ def _watch(client: docker.APIClient, container: str, samples: Samples, over: thr
         return
     with contextlib.suppress(DockerException, requests.RequestException, OSError, ValueError, KeyError):
         samples.read = cgroups.reader(int(client.inspect_container(container)["State"]["Pid"]), container)
+        if not samples.read and not _counts(client):
+            return
         while not over.is_set():
             if samples.read:
                 samples.add(samples.read())
@@ -74,10 +77,19 @@ def _watch(client: docker.APIClient, container: str, samples: Samples, over: thr
             over.wait(EVERY_S)
 
 
+@functools.lru_cache(maxsize=1)
+def _counts(client: docker.APIClient) -> bool:
+    """Say whether the engine counts each container; a rootless Docker may not, and gives the machine's figures."""
+    return bool(client.info().get("CgroupDriver") != "none")
+
+
 def of_stats(stats: dict[str, Any]) -> Usage | None:
-    """Read the answer of the API's stats call; None for that of a container which does not run."""
-    memory = stats.get("memory_stats") or {}
-    if not memory.get("usage"):
+    """Read the answer of the API's stats call; None for that of a container which does not run, or is not counted.
+
+    A rootless Podman without control groups of its own tells of no CPU time, and of the whole machine's memory.
+    """
+    memory, cpu_ns = stats.get("memory_stats") or {}, stats["cpu_stats"]["cpu_usage"]["total_usage"]
+    if not memory.get("usage") or not cpu_ns:
         return None
     details = memory.get("stats") or {}
     cached = details.get("inactive_file", 0) if "max_usage" not in memory else 0
@@ -85,7 +97,7 @@ def of_stats(stats: dict[str, Any]) -> Usage | None:
     return Usage(
         how=HOW,
         peak_memory_bytes=memory.get("max_usage", memory["usage"] - cached),
-        cpu_s=stats["cpu_stats"]["cpu_usage"]["total_usage"] / NS_PER_S,
+        cpu_s=cpu_ns / NS_PER_S,
         read_bytes=_bytes(operations, "read"),
         written_bytes=_bytes(operations, "write"),
     )

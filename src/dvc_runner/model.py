@@ -224,8 +224,9 @@ class Before:
 class Revision:
     """What git says of a project, None where it does not.
 
-    ``user`` is who would commit; ``diff`` how tracked files differ from the commit, cut to a length,
-    which ``is_diff_whole`` tells, and None where nothing differs.
+    ``user`` is who would commit; ``diff`` how tracked files differ from the commit, and None where nothing
+    differs; ``is_diff_whole`` says whether it makes the same files again; ``untracked`` are files that git neither
+    has nor ignores, and folders of nothing else, relative to the project.
     """
 
     commit: str | None = None
@@ -234,6 +235,7 @@ class Revision:
     user: str | None = None
     diff: str | None = None
     is_diff_whole: bool = True
+    untracked: tuple[str, ...] = ()
 
 
 def file_name(address: str) -> str:

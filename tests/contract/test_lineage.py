@@ -7,6 +7,7 @@ from typing import Any, TypeAlias
 
 import pytest
 import yaml
+from tests.support.cases import cases
 from tests.support.json_schema import problems, schema
 from tests.support.projects import Finished, Project
 from tests.support.trees import lay
@@ -171,13 +172,47 @@ def test_it_tells_how_tracked_files_differ_and_no_secret(alone: Project, told: C
     entry = alone.stage("last", TELL, deps=["in.csv"], outs=["lineage.json"], container={"secrets": ["PLAIN"]})
     alone.stages(last=entry)
     found = told(env={"MY_API_KEY": "by its name", "PLAIN": "of the stage"})
-    assert (found["git_dirty"], found["git_diff_whole"]) == (True, True)
+    assert (found["git_dirty"], found["git_diff_whole"]) == (True, False)
     diff = found["git_diff"]
     assert [one for one in secrets if one in json.dumps(found)] == []
     assert " one\n+*****\n+*****\n+*****\n+*****\n+*****\n+no\n" in diff
     assert "+added\n" in diff
     for other in ("untracked", "+++ b/.env", "FROM_FILE"):
         assert other not in diff
+
+
+@cases(
+    "name, content, expected",
+    {
+        "text of a tracked file": ("notes.txt", b"two\n", (True, True)),
+        "a binary in its place": ("notes.txt", b"\0\1", (True, False)),
+        "no UTF-8 in its place": ("notes.txt", b"caf\xe9\n", (True, False)),
+        "a new file of its code": ("stages/last/util.py", b"", (True, False)),
+        "a new folder of its code": ("stages/last/more/util.py", b"", (True, False)),
+        "a new file elsewhere": ("other/scratch.py", b"", (False, True)),
+    },
+)
+def test_it_tells_whether_the_diff_is_all(
+    alone: Project, told: Callable[..., dict[str, Any]], name: str, content: bytes, expected: tuple[bool, bool]
+) -> None:
+    path = alone.root / name
+    path.parent.mkdir(exist_ok=True)
+    path.write_bytes(content)
+    found = told()
+    assert (found["git_dirty"], found["git_diff_whole"]) == expected
+
+
+def test_data_that_git_has_no_dvc_file_of_are_told(project: Project, told: Callable[..., dict[str, Any]]) -> None:
+    project.write("in/rows.csv", "1")
+    project.dvc("add", "in/rows.csv").ended(0)
+    project.stages(last=project.stage("last", TELL, deps=["in/rows.csv"], outs=["lineage.json"]))
+    project.git("add", "--all")
+    project.git("commit", "-qm", "One")
+    assert told()["git_dirty"] is False
+    project.git("rm", "-q", "--cached", "in/rows.csv.dvc")
+    project.git("commit", "-qm", "Another")
+    found = told("--force")
+    assert (found["git_dirty"], found["git_diff_whole"]) == (True, False)
 
 
 def test_a_long_diff_is_cut_at_a_line(alone: Project, told: Callable[..., dict[str, Any]]) -> None:

@@ -51,7 +51,7 @@ class Origins:
 
 
 def _masked(revision: Revision, hidden: Sequence[str]) -> Revision:
-    """Leave values out of the diff, however they are written."""
+    """Leave values out of the diff, however they are written; then it makes the same files no more."""
     if not revision.diff or not hidden:
         return revision
     lines: list[str] = []
@@ -59,7 +59,8 @@ def _masked(revision: Revision, hidden: Sequence[str]) -> Revision:
     for line in revision.diff.split("\n"):
         mask(line)
     mask.flush()
-    return replace(revision, diff="\n".join(lines))
+    diff = "\n".join(lines)
+    return replace(revision, diff=diff, is_diff_whole=revision.is_diff_whole and diff == revision.diff)
 
 
 def system_user() -> str | None:

@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Mapping
+from pathlib import PurePosixPath
 from typing import Any
 
 from dvc_runner.model import Dep, Environment, Past, Revision, Stage
@@ -27,6 +28,7 @@ def text(
         environments: What its code and that of stages before it run in, by address.
     """
     before = stage.before
+    strays = _strays(stage, revision)
     return json.dumps(
         {
             "schema_version": SCHEMA_VERSION,
@@ -34,9 +36,9 @@ def text(
             "cmd": stage.cmd,
             "git_commit": revision.commit,
             "git_branch": revision.branch,
-            "git_dirty": revision.dirty,
+            "git_dirty": True if strays else revision.dirty,
             "git_diff": revision.diff,
-            "git_diff_whole": revision.is_diff_whole,
+            "git_diff_whole": revision.is_diff_whole and not strays,
             "git_user": revision.user,
             "system_user": system_user,
             "executor": executor,
@@ -48,6 +50,26 @@ def text(
         },
         indent=2,
     )
+
+
+def _strays(stage: Stage, revision: Revision) -> list[str]:
+    """Give what git does not have of what a stage, or one before it, is made of, other than outs."""
+    before = stage.before.stages if stage.before else ()
+    deps = {dep.path for dep in (*stage.deps, *(dep for one in before for dep in one.deps))}
+    read = deps - {out.path for one in before for out in one.outs}
+    read |= {file.path for file in stage.params}
+    read |= {_file_of(address) for address in (stage.address, *(one.address for one in before))}
+    above = {str(parent) for path in read for parent in PurePosixPath(path).parents}
+    return [
+        path
+        for path in revision.untracked
+        if path in above or not read.isdisjoint([path, *map(str, PurePosixPath(path).parents)])
+    ]
+
+
+def _file_of(address: str) -> str:
+    """Give the file that a stage is written in: ``FILE:NAME``, ``NAME`` in dvc.yaml, or a .dvc file itself."""
+    return address.rpartition(":")[0] or (address if address.endswith(".dvc") else "dvc.yaml")
 
 
 def _past(past: Past, environments: Mapping[str, Environment]) -> dict[str, Any]:

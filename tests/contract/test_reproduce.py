@@ -11,7 +11,7 @@ from tests.support.mlflows import REGISTERS, MlflowServer, mlflow_server
 from tests.support.projects import Project
 from tests.support.waiting import until
 
-from dvc_runner.errors import EXIT_CONFIGURATION, EXIT_STAGE_FAILED, EXIT_USAGE
+from dvc_runner.errors import EXIT_CONFIGURATION, EXIT_ENGINE, EXIT_STAGE_FAILED, EXIT_USAGE
 
 LOGS = """
 score = float(open("half.csv").read()) + CHANCE
@@ -111,6 +111,19 @@ def test_what_was_changed_and_not_committed_is_there_again(
     made.git("checkout", "--quiet", "stages")
     found = reproduce(made, servers[1], 0)
     assert [one["now"] for one in found["compared"] if one["kind"] == "metric"] == ["1.0"]
+
+
+def test_it_runs_where_it_ran_then(project: Project, servers: tuple[MlflowServer, MlflowServer]) -> None:
+    made = make(project, servers[0].uri, "0.25").with_env(DVC_RUNNER_EXECUTOR="", DOCKER_HOST="unix:///nonexistent")
+    assert reproduce(made, servers[1], 0)["reproduced"]
+    pointer = json.loads(made.read("model.json"))
+    lineage = made.run("models", "lineage", str(pointer["model_version"]), "--json").ended(0).out
+    servers[0].upload(pointer["run_id"], "lineage.json", json.dumps({**json.loads(lineage), "executor": "docker"}))
+    more = ("--tracking-uri", servers[1].uri)
+    refused = made.run("models", "reproduce", str(pointer["model_version"]), *more).ended(EXIT_ENGINE)
+    assert "no container engine" in refused.err
+    made = made.with_env(DVC_RUNNER_EXECUTOR="process")
+    assert reproduce(made, servers[1], 0)["reproduced"]
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGKILL])

@@ -52,7 +52,7 @@ def test_one_that_says_too_little_is_refused(change: dict[str, Any], named: str)
 @cases(
     "now, outs, is_same, named",
     {
-        "all the same": [{"acc": 0.5}, {"rows.csv": "aa"}, True, "2 outs and metrics"],
+        "all the same": [{"acc": 0.5}, {"rows.csv": "aa"}, True, "2 outs, files and metrics"],
         "a metric differs in the last digit": [{"acc": 0.5000000001}, {"rows.csv": "aa"}, False, "acc"],
         "a metric is gone": [{}, {"rows.csv": "aa"}, False, "acc"],
         "a metric is new": [{"acc": 0.5, "f1": 1.0}, {"rows.csv": "aa"}, False, "f1"],
@@ -64,12 +64,27 @@ def test_the_verdict(now: dict[str, float], outs: dict[str, str], is_same: bool,
     ingest = {"stage": "ingest", "image": {"key": "k1", "id": "y"}, "outs": outs}
     made = recipe({**LINEAGE, "upstream": [ingest], "image": {"key": "other", "id": None}})
     found = compare(recipe(LINEAGE), run(acc=0.5), made, run(**now))
-    same, words = verdict(found)
+    same, words = verdict(found, recipe(LINEAGE))
     assert same is is_same
     assert named in words
+    assert words.endswith("in other images than then: train")
     assert [(one.name, one.is_same) for one in found if one.kind == "image"] == [("ingest", True), ("train", False)]
 
 
 def test_without_results_nothing_is_proved() -> None:
     made = recipe({**LINEAGE, "upstream": []})
-    assert not verdict(compare(made, run(), made, run()))[0]
+    assert not verdict(compare(made, run(), made, run()), made)[0]
+
+
+def test_what_was_logged_with_it_is_compared_too() -> None:
+    logged = {"evaluate/matrix.csv": "a,b", "evaluate/lineage.json": '{"git_commit": "c0ffee"}'}
+    then = recipe(LINEAGE, logged)
+    assert verdict(compare(then, run(), recipe(LINEAGE, logged), run()), then)[0]
+    differing = recipe(LINEAGE, {**logged, "evaluate/matrix.csv": "a,c"})
+    assert "evaluate/matrix.csv" in verdict(compare(then, run(), differing, run()), then)[1]
+
+
+def test_who_logged_later_from_another_commit_is_named() -> None:
+    then = recipe(LINEAGE, {"evaluate/lineage.json": '{"git_commit": "0123456789"}'})
+    words = verdict(compare(then, run(acc=0.5), then, run(acc=0.6)), then)[1]
+    assert words.endswith("evaluate/lineage.json is of commit 01234567")

@@ -48,14 +48,14 @@ def reproduce(
         raise ConfigurationError(
             f"the run of version {one.version.version} is gone", remedy="reproduce another version"
         )
-    recipe = reproduction.recipe(lineage.of(server, one.run))
+    recipe = _recipe(server, one.run)
     elsewhere = replace(settings, values={**secrets.elsewhere(settings.values), TRACKING_URI: tracking_uri})
     # DVC finds a target from the working folder.
     parent = project.root / FOLDER
     with checked_out(project.root, parent, recipe.commit, recipe.diff) as folder, contextlib.chdir(folder):
         now, run = _made_again(folder, project, elsewhere, recipe)
     found = reproduction.compare(recipe, one.run, now, run)
-    is_same, words = reproduction.verdict(found)
+    is_same, words = reproduction.verdict(found, recipe)
     if as_json:
         compared = [{**asdict(row), "is_same": row.is_same} for row in found]
         out(json.dumps({"reproduced": is_same, "verdict": words, "compared": compared}, ensure_ascii=False))
@@ -68,7 +68,9 @@ def reproduce(
 def _made_again(folder: Path, like: DvcProject, settings: Settings, recipe: Recipe) -> tuple[Recipe, TrackedRun]:
     """Run everything; give what the model came from now, and its run."""
     with contextlib.closing(DvcProject(folder, like)) as project:
-        executor = commands.executor_of(project.root, settings, None, err)
+        # Elsewhere the code would run in something else than it did then.
+        wanted = settings.executor or recipe.executor
+        executor = commands.executor_of(project.root, settings, wanted, err)
         record = Record(project.root, [Progress(err)])
         preparations = commands.preparations_of(project, settings, executor)
         request = Request(
@@ -87,7 +89,11 @@ def _made_again(folder: Path, like: DvcProject, settings: Settings, recipe: Reci
             raise StageError("it could not be made again", remedy="see above what failed, and why")
         server = TrackingServer(settings.values)
         run = _run_of(project, server, recipe.stage)
-        return reproduction.recipe(lineage.of(server, run)), run
+        return _recipe(server, run), run
+
+
+def _recipe(server: TrackingServer, run: TrackedRun) -> Recipe:
+    return reproduction.recipe(lineage.of(server, run), lineage.files(server, run))
 
 
 def _run_of(project: DvcProject, server: TrackingServer, stage: str) -> TrackedRun:

@@ -40,7 +40,7 @@ def connect(host: str | None) -> docker.APIClient:
             client.close()
         raise EngineError(
             f"no container engine answers at {address}",
-            remedy="start it, or correct DOCKER_HOST; or run without one: --executor process",
+            remedy="start it, or correct DOCKER_HOST; or run without one: DVC_RUNNER_EXECUTOR=process",
         ) from error
     client.timeout = None  # type: ignore[assignment]  # a build or a stage takes its time
     return client
@@ -122,14 +122,14 @@ def check_socket(path: Path) -> None:
     except OSError as error:
         raise EngineError(
             f"no container engine: {path} does not exist",
-            remedy="start one, or set DOCKER_HOST; or run without one: --executor process",
+            remedy="start one, or set DOCKER_HOST; or run without one: DVC_RUNNER_EXECUTOR=process",
         ) from error
     if not stat.S_ISSOCK(found.st_mode) or not os.access(path, os.R_OK | os.W_OK):
         group = group_name(found.st_gid)
         raise EnginePermissionError(
             f"permission denied on the engine's socket {path}, which is of group {group}",
             remedy=f"join that group: sudo usermod -aG {group} $USER, then log in again; "
-            "or run without an engine: --executor process",
+            "or run without an engine: DVC_RUNNER_EXECUTOR=process",
         )
 
 

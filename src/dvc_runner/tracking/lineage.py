@@ -2,26 +2,69 @@
 
 import json
 import urllib.parse
+from collections.abc import Mapping
 from typing import Any
 
+from dvc_runner.errors import ConfigurationError
 from dvc_runner.tracking.models import TrackedRun
-from dvc_runner.tracking.server import OK, TrackingServer
+from dvc_runner.tracking.server import LONGEST, OK, TrackingServer
 
 FILE = "lineage.json"
+MODEL = "MLmodel"
 PREFIX = "lineage."
 
 
 def of(server: TrackingServer, run: TrackedRun) -> dict[str, Any]:
     """Give a run's ``lineage.json``; where the server does not hand it out, what the run's tags tell of it."""
-    asked = urllib.parse.urlencode({"path": FILE, "run_uuid": run.run_id})
-    answer = server.ask(f"/get-artifact?{asked}")
-    try:
-        found = json.loads(answer.text) if answer.status == OK else None
-    except ValueError:
-        found = None
-    if isinstance(found, dict):
+    found = _document(_artifact(server, run, FILE))
+    if found is not None:
         return found
     return {key.removeprefix(PREFIX): _value(text) for key, text in run.tags.items() if key.startswith(PREFIX)}
+
+
+def files(server: TrackingServer, run: TrackedRun) -> dict[str, str]:
+    """Give the texts of what stages logged to a run in folders, by path; a model's folder is left out.
+
+    Nothing where the server does not say what there is.
+    """
+    try:
+        folders = [one["path"] for one in _listed(server, run) if one.get("is_dir")]
+        inside = {folder: _listed(server, run, folder) for folder in folders}
+    except ConfigurationError:
+        return {}
+    return {
+        one["path"]: text
+        for folder, found in inside.items()
+        if f"{folder}/{MODEL}" not in {one["path"] for one in found}
+        for one in found
+        if not one.get("is_dir") and int(one.get("file_size") or 0) < LONGEST
+        if (text := _artifact(server, run, one["path"])) is not None
+    }
+
+
+def commits(files: Mapping[str, str]) -> dict[str, str]:
+    """Give the commits that stages tell of which logged to the run of another, by path."""
+    found = {path: _document(text) for path, text in files.items() if path.endswith(f"/{FILE}")}
+    return {path: str(one.get("git_commit")) for path, one in found.items() if one}
+
+
+def _listed(server: TrackingServer, run: TrackedRun, folder: str = "") -> list[dict[str, Any]]:
+    where = {"path": folder} if folder else {}
+    return list(server.call("artifacts/list", run_id=run.run_id, **where).get("files", []))
+
+
+def _artifact(server: TrackingServer, run: TrackedRun, path: str) -> str | None:
+    """Give a file of a run's; None where the server does not hand it out."""
+    answer = server.ask(f"/get-artifact?{urllib.parse.urlencode({'path': path, 'run_uuid': run.run_id})}")
+    return answer.text if answer.status == OK else None
+
+
+def _document(text: str | None) -> dict[str, Any] | None:
+    try:
+        found = json.loads(text) if text else None
+    except ValueError:
+        return None
+    return found if isinstance(found, dict) else None
 
 
 def _value(text: str) -> object:

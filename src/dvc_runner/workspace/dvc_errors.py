@@ -1,6 +1,7 @@
 """DVC's errors turned into ours, in one line. A part of the DVC adapter."""
 
 import contextlib
+import os
 import sqlite3
 import sys
 import traceback
@@ -120,7 +121,8 @@ def _words(error: BaseException) -> str:
 
 def _detail(error: DvcException) -> str:
     if isinstance(error, YAMLSyntaxError):
-        return f"{error.relpath} is not valid YAML{error.hint}{_position(error.exc)}"
+        # Absolute before DVC 3.63.
+        return f"{os.path.relpath(error.path)} is not valid YAML{error.hint}{_position(error.exc)}"
     if isinstance(error, YAMLValidationError):
         first = error.exc.errors[0]
         place = " -> ".join(str(part) for part in first.path)

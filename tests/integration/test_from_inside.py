@@ -3,6 +3,7 @@
 import contextlib
 import os
 import secrets
+import shutil
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -267,6 +268,7 @@ def test_found_on_the_host_itself(containers: Engine, workspace: Path) -> None:
         os.utime(left, (time.time() - age_s,) * 2)
     paths = host_paths.find(containers.api, workspace, containers.base)
     assert [left.name for left in folder.iterdir()] == ["host-path-proving"]
+    shutil.rmtree(folder)
     assert paths.translate(workspace / "x") == str(workspace / "x")
     with pytest.raises(HostPathError, match="DVC_RUNNER_HOST_ROOT is /elsewhere"):
         host_paths.find(containers.api, workspace, containers.base, "/elsewhere")

@@ -1,5 +1,6 @@
 """dvc-runner in its own container: by `make run`'s script, and by docker compose."""
 
+import contextlib
 import dataclasses
 import json
 import os
@@ -13,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from docker.errors import NotFound
 from tests.support.engines import Engine
 from tests.support.projects import Project
 from tests.support.started import started
@@ -53,11 +55,12 @@ class Runners:
 
     def found(self) -> list[dict[str, Any]]:
         """Inspect them, running or not."""
-        return [
-            self.engine.api.inspect_container(container["Id"])
-            for container in self.engine.api.containers(all=True)
-            if any(mount.get("Source") == str(self.root) for mount in container["Mounts"])
-        ]
+        found = []
+        for container in self.engine.api.containers(all=True):
+            if any(mount.get("Source") == str(self.root) for mount in container["Mounts"]):
+                with contextlib.suppress(NotFound):  # it has just gone
+                    found.append(self.engine.api.inspect_container(container["Id"]))
+        return found
 
     def one(self) -> dict[str, Any]:
         """Inspect the only one."""

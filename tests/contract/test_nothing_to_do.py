@@ -157,6 +157,58 @@ def test_what_changed_is_seen(
     assert was_instant(ran)
 
 
+@cases(
+    "before, arguments",
+    {
+        "another request": [[], ["file"]],
+        "another request, after one that did not look at the file": [["param"], ["file"]],
+        "one that is never instant": [[], ["--pull"]],
+    },
+)
+def test_a_rewritten_dep_is_seen_by_a_request_that_never_ran(
+    ran: Project, here: Here, tmp_path: Path, before: list[str], arguments: list[str]
+) -> None:
+    ran.dvc("remote", "add", "-q", "-d", "far", str(tmp_path / "remote")).ended(0)
+    ran.dvc("push", "-q", "--run-cache").ended(0)
+    if before:
+        here(ran, "run", *before).ended(0)
+    rewritten(ran.root / "one.csv")
+    here(ran, "run", *arguments).ended(0)
+    assert ran.outcomes()["file"] == "ran"
+
+
+@cases(
+    "other, code",
+    {
+        "failed": [{"cmd": "exit 3"}, 1],
+        "always runs": [{"cmd": "echo", "always_changed": True}, 0],
+    },
+)
+def test_a_rewritten_dep_is_seen_after_a_run_in_which_another_stage(
+    project: Project, here: Here, other: dict[str, Any], code: int
+) -> None:
+    project.write("one.csv", "3")
+    stage = {"cmd": "cat one.csv > two.csv", "deps": ["one.csv"], "outs": ["two.csv"]}
+    project.stages(other=other, file=stage)
+    here(project, "run", "--keep-going").ended(code)
+    rewritten(project.root / "one.csv")
+    here(project, "run", "--keep-going").ended(code)
+    assert project.outcomes()["file"] == "ran"
+
+
+@pytest.mark.parametrize("arguments", [[], ["file"], ["--allow-missing"]])
+def test_the_plan_sees_a_rewritten_dep_as_the_run_does(ran: Project, here: Here, arguments: list[str]) -> None:
+    rewritten(ran.root / "one.csv")
+    seen = ran.files()
+    for _ in range(2):
+        (found,) = ran.run("plan", "--json", *arguments).ended(0).events
+        decisions = {one["stage"]: one["decision"] for one in found["stages"]}
+        assert decisions["file"] == "run"
+    assert ran.files() == seen
+    here(ran, "run", *arguments).ended(0)
+    assert ran.outcomes()["file"] == "ran"
+
+
 def test_what_dvc_did_meanwhile_is_seen(ran: Project, here: Here) -> None:
     ran.write("one.csv", "other")
     ran.dvc("repro").ended(0)

@@ -41,9 +41,8 @@ def run(request: Request, executor_name: str | None, telling: Telling, name: str
         record = telling.started(project.root, executor.name)
         watch = Preparing(telling.write, live())
         preparations = Preparations(executor, project.root, record.folder, settings.values, watch)
-        last = up_to_date.read(project.root, name) if name else None
         around = surroundings(project, settings, executor)
-        work = Run(project, around, request, record, preparations, last)
+        work = Run(project, around, request, record, preparations, is_watched=name is not None)
         try:
             with executor.opened(), processes.nursery(), preparations.opened():
                 work.go()

@@ -31,7 +31,9 @@ class Plan:
         Raises:
             ConfigurationError: A target is unknown, or dvc.yaml makes no sense.
         """
-        for address in self._project.plan(self._selection):
+        order = self._project.plan(self._selection)
+        self._project.see_project()
+        for address in order:
             found = self._decided(address)
             self._stages[address] = found
             if found.decision is Decision.RUN:

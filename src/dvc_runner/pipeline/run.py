@@ -40,19 +40,19 @@ class Run:
         request: Request,
         record: Record,
         preparations: Preparations,
-        last: Look | None = None,
+        *,
+        is_watched: bool = False,
     ) -> None:
         """Set up a run; nothing is read or run yet.
 
-        ``last`` is what the project looked like when the same request last ended; if it is given, ``look`` is what
-        it looks like at the end of this run.
+        If the project ``is_watched``, ``look`` is what it looks like at the end.
         """
         self._project = project
         self._around = around
         self._request = request
         self._record = record
         self._preparations = preparations
-        self._last = last
+        self._is_watched = is_watched
         self.registered = Registered(around.settings)
         self.look: Look | None = None
         self._order: tuple[str, ...] = ()
@@ -75,12 +75,12 @@ class Run:
             ConfigurationError: dvc.yaml cannot be read, or a stage in it makes no sense; nothing has run.
         """
         request = self._request
-        with self._project.session(is_watched=self._last is not None):
+        with self._project.session(is_watched=self._is_watched):
             if request.handling.pull and request.handling.run_cache:
                 self._project.pull_run_cache()
             self._order = self._project.plan(request.selection)
             self._project.sweep()
-            self._project.see_project(self._last)
+            self._project.see_project()
             for address in self._order:
                 check(self._project.stage(address))
             self._check_needs(self._order)
@@ -94,8 +94,8 @@ class Run:
                 finally:
                     self._desk.close()
             self.results = {address: self.results[address] for address in self._order if address in self.results}
-            done = not self.interrupted and all(one.outcome in UNHURT for one in self.results.values())
-            self.look = self._project.look(done=done, last=self._last)
+            done = [address for address, one in self.results.items() if one.outcome in UNHURT]
+            self.look = self._project.look([] if self.interrupted else done)
 
     def _after(self) -> dict[str, tuple[str, ...]]:
         """Say what each stage comes after."""

@@ -2,7 +2,7 @@
 
 import contextlib
 import json
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
 from types import MethodType
@@ -15,14 +15,13 @@ from dvc.stage.cache import RunCacheNotFoundError, RunCacheNotSupported
 from dvc_runner.errors import StageError
 from dvc_runner.interrupts import INTERRUPTS
 from dvc_runner.model import Handling, ShellCommands, Stage
-from dvc_runner.workspace import dvc_leftovers, dvc_lock, dvc_remote, dvc_run_cache, dvc_stage, stamps
+from dvc_runner.workspace import dvc_leftovers, dvc_lock, dvc_remote, dvc_run_cache, dvc_stage, stamps, up_to_date
 from dvc_runner.workspace.aside import aside
 from dvc_runner.workspace.dvc_errors import patiently, told
 from dvc_runner.workspace.dvc_ignore import Ignored
 from dvc_runner.workspace.dvc_plan import DvcPlan, Holds
 from dvc_runner.workspace.dvc_watch import Watch
 from dvc_runner.workspace.places import ASIDE
-from dvc_runner.workspace.up_to_date import Look
 
 
 class DvcProject(DvcPlan):
@@ -39,6 +38,7 @@ class DvcProject(DvcPlan):
         """
         super().__init__(folder, like)
         self._stamps: dict[str, Mapping[str, stamps.Stamp | None]] = {}
+        self._seen: Mapping[str, stamps.Stamp | None] = {}
         self._lock_files = dvc_lock.LockFiles(Path(self._repo.tmp_dir))
         self._ignored = Ignored(self._repo)
 
@@ -69,15 +69,16 @@ class DvcProject(DvcPlan):
         """Remove what a killed DVC left beside outs: it makes such files only under its lock, which we hold."""
         dvc_leftovers.sweep({Path(out).parent for address in self._stages for out in self.outs(address)})
 
-    def see_project(self, last: Look | None) -> None:
-        """Look at what says which stages there are; ``last`` is what it looked like when nothing was to do."""
+    def see_project(self) -> None:
+        """Look at what says which stages there are, and at what earlier runs looked at."""
         with told():
-            self._forget_disguised(last.files if last else {})
+            self._seen = up_to_date.seen(self.root)
+            self._forget_disguised(self._seen)
             if self._watch:
                 self._watch.see_project()
 
-    def look(self, *, done: bool, last: Look | None) -> Look | None:
-        """Give what everything looks like, with whether nothing is to do now, as it may be if all is ``done``.
+    def look(self, done: Collection[str]) -> up_to_date.Look | None:
+        """Give what everything looks like, with whether nothing is to do now; ``done`` are the stages that may be.
 
         None if the session is not watched.
         """
@@ -85,11 +86,11 @@ class DvcProject(DvcPlan):
             return None
         with told():
             self._lock_files.flush()
-            for address in self._stages if done else ():
-                if not self._watch.is_proved(address) and self.reasons(address, forced=False):
-                    break
+            for address in done:
+                if not self._watch.is_proved(address):
+                    self.reasons(address, forced=False)
             pointers = map(self.registers, self._stages)
-            look = self._watch.look(tuple(self._stages), self._lock_files.stamps(), last)
+            look = self._watch.look(tuple(self._stages), self._lock_files.stamps(), self._seen)
             return replace(look, pointers=tuple(filter(None, pointers)))
 
     def fetch_sources(self) -> None:

@@ -67,13 +67,15 @@ class Watch:
         """Say whether DVC found a stage up to date."""
         return address in self._by_stage
 
-    def look(self, order: tuple[str, ...], locks: Mapping[str, Stamp | None], last: Look | None) -> Look:
+    def look(
+        self, order: tuple[str, ...], locks: Mapping[str, Stamp | None], older: Mapping[str, Stamp | None]
+    ) -> Look:
         """Give what all of it looks like.
 
         Args:
             order: The stages, in order.
             locks: The dvc.lock files that we wrote, as we left them.
-            last: What it looked like the last time.
+            older: What files looked like when earlier runs looked at them.
         """
         folders, project = self._folders, self._project
         if locks:
@@ -89,8 +91,8 @@ class Watch:
             and self._by_stage.issuperset(order)
             and all(project.get(path) == one for path, one in locks.items())
         )
-        older = {} if is_whole or not last else last.files
-        return Look(stages=order, files={**older, **project, **self._proved}, folders=folders, whole=is_whole)
+        files = {**({} if is_whole else older), **project, **self._proved}
+        return Look(stages=order, files=files, folders=folders, whole=is_whole)
 
     def _walked(self) -> Iterator[tuple[str, tuple[Stamp, tuple[str, ...]]]]:
         """Walk the folders in which DVC looks for files of its own."""

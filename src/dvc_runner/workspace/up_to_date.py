@@ -14,6 +14,7 @@ from pathlib import Path
 from dvc_runner.workspace.places import FOLDER
 from dvc_runner.workspace.stamps import Stamp, of_one
 
+LOOKS = FOLDER / "up-to-date"
 KEPT = 20
 # A file that is changed twice within a tick of the kernel's clock may look the same after it.
 TICK_S = 0.02
@@ -49,8 +50,17 @@ def telling(folder: str) -> tuple[str, ...]:
 
 def read(root: Path, request: str) -> Look:
     """Read what was kept for a request; one of nothing, which proves nothing, if none was."""
+    return _read(_place(root, request))
+
+
+def seen(root: Path) -> dict[str, Stamp | None]:
+    """Give what each file looked like when a run last looked at it, whatever was asked of that run."""
+    return {path: one for place in _kept(root) for path, one in _read(place).files.items()}
+
+
+def _read(place: Path) -> Look:
     try:
-        found = json.loads(_place(root, request).read_text("utf-8"))
+        found = json.loads(place.read_text("utf-8"))
         return Look(
             stages=tuple(found["stages"]),
             files={path: one and tuple(one) for path, one in found["files"].items()},
@@ -84,7 +94,7 @@ def keep(root: Path, request: str, look: Look) -> None:
     draft = place.with_suffix(f".{os.getpid()}")
     draft.write_text(json.dumps({f.name: getattr(look, f.name) for f in fields(look)}, separators=(",", ":")), "utf-8")
     draft.replace(place)
-    for old in sorted(place.parent.glob("*.json"), key=lambda one: one.stat().st_mtime)[:-KEPT]:
+    for old in _kept(root)[:-KEPT]:
         old.unlink(missing_ok=True)
 
 
@@ -94,7 +104,13 @@ def key(words: Iterable[object]) -> str:
 
 
 def _place(root: Path, request: str) -> Path:
-    return root / FOLDER / "up-to-date" / f"{request}.json"
+    return root / LOOKS / f"{request}.json"
+
+
+def _kept(root: Path) -> list[Path]:
+    """Give where looks are, the oldest first; a plan asks while a run may remove some."""
+    stamps = ((of_one(str(path)), path) for path in (root / LOOKS).glob("*.json"))
+    return [path for _, path in sorted((one[-1], path) for one, path in stamps if one)]
 
 
 def _has(folder: str, one: Stamp, names: tuple[str, ...]) -> bool:

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 from tests.support.cases import cases
-from tests.support.projects import BIN, Project
+from tests.support.projects import BIN, LIMIT_S, Project
 from tests.support.trees import lay
 
 from dvc_runner.cli.main import EXIT_PIPE
@@ -89,6 +89,17 @@ def test_a_dep_that_nobody_makes_blocks(chain: Project, here: Here) -> None:
         "beside": ("run", [reason("new")]),
     }
     assert "2 blocked" in here(chain, "plan").ended(EXIT_STAGE_FAILED).out
+
+
+def test_the_time_of_the_last_run_is_told(chain: Project, here: Here) -> None:
+    here(chain, "run").ended(0)
+    took = {event["stage"]: event["seconds"] for event in chain.records()[-1] if event["event"] == "stage_end"}
+    for _ in range(2):
+        here(chain, "run", "two").ended(0)
+    chain.write("raw.csv", "22")
+    (found,) = chain.run("plan", "--json").ended(0).events
+    assert {one["stage"]: one["seconds"] for one in found["stages"]} == took
+    assert all(0 < seconds < LIMIT_S for seconds in took.values())
 
 
 def test_nothing_to_do(chain: Project, here: Here) -> None:

@@ -8,7 +8,7 @@ import pytest
 from tests.support.cases import cases
 
 from dvc_runner.model import Outcome, Reason, ReasonKind, StageResult
-from dvc_runner.pipeline.record import Record
+from dvc_runner.pipeline.record import LOOKED_AT, Record, last_seconds
 from dvc_runner.report.progress import JsonLines, Progress
 
 REASON = Reason(kind=ReasonKind.PARAM, name="train.n", old="1", new="2")
@@ -90,6 +90,47 @@ def test_events_and_their_keys(record: Record, listener: Listener) -> None:
         },
         {"event": "run_end", "outcome": "failed", "exit_code": 1, "seconds": 2.0},
     ]
+
+
+def run_of(root: Path, number: int, outcomes: dict[str, Outcome], executor: str | None = "process") -> Path:
+    """A run that some seconds of a day began, in which each stage took as many seconds; give its record."""
+    found = Record(root, [])
+    found.run_started(targets=(), jobs=1, executor=executor)
+    for stage, outcome in outcomes.items():
+        found.stage_ended(StageResult(stage=stage, outcome=outcome, seconds=number))
+    found.run_ended(outcome="done", exit_code=0, seconds=number)
+    folder = root / found.folder
+    return folder.rename(folder.with_name(f"20260101T{number:06}-abcdef")) / "record.jsonl"
+
+
+def test_the_last_time_of_each_stage_is_known(tmp_path: Path) -> None:
+    run_of(tmp_path, 1, {"a": Outcome.RAN, "b": Outcome.RAN, "c": Outcome.SKIPPED})
+    run_of(tmp_path, 2, {"a": Outcome.RAN, "b": Outcome.FAILED, "c": Outcome.RESTORED})
+    assert last_seconds(tmp_path, ["a", "b", "c"]) == {"a": 2.0, "b": 1.0}
+
+
+@pytest.mark.parametrize("executor", [None, "process"])
+def test_runs_in_which_nothing_ran_hide_no_time(tmp_path: Path, executor: str | None) -> None:
+    run_of(tmp_path, 1, {"a": Outcome.RAN})
+    for number in range(2, 2 * LOOKED_AT):
+        run_of(tmp_path, number, {"a": Outcome.SKIPPED}, executor)
+    assert last_seconds(tmp_path, ["a"]) == {"a": 1.0}
+
+
+@cases(
+    "runs, stages",
+    {
+        "each time is known": [1, ["a"]],
+        "enough was read for one that never ran": [LOOKED_AT, ["a", "never"]],
+    },
+)
+def test_no_more_is_read_for_times_than_needed(tmp_path: Path, runs: int, stages: list[str]) -> None:
+    unreadable = run_of(tmp_path, 0, {"a": Outcome.RAN})
+    unreadable.unlink()
+    unreadable.mkdir()
+    for number in range(1, runs + 1):
+        run_of(tmp_path, number, {"a": Outcome.RAN})
+    assert last_seconds(tmp_path, stages) == {"a": runs}
 
 
 def test_every_event_has_its_time_and_run(record: Record, listener: Listener) -> None:

@@ -46,7 +46,7 @@ def plan(request: Request, *, as_json: bool, as_run: bool) -> int:
         values = settings_file.read(project.root).values
         registered = Registered(values)
         found = Plan(project, request, registered).make()
-        seconds = record.last_seconds(project.root)
+        seconds = record.last_seconds(project.root, [one.stage for one in found])
         stages = [dataclasses.replace(one, seconds=seconds.get(one.stage)) for one in found]
         refused = _refused(project, stages, values)
     code = EXIT_STAGE_FAILED if any(one.decision is Decision.BLOCKED for one in stages) else 0

@@ -3,9 +3,10 @@
 import contextlib
 import dataclasses
 import datetime as dt
+import itertools
 import json
 import secrets
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from pathlib import Path
 from typing import Protocol, TextIO
 
@@ -14,6 +15,8 @@ from dvc_runner.workspace.places import FOLDER
 
 RECORD = "record.jsonl"
 LOOKED_AT = 50
+# In the first line of a run that asked nobody: such are most of them.
+NOTHING_TO_DO = '"executor": null'
 
 
 class Observer(Protocol):
@@ -118,12 +121,27 @@ class StageLog:
             observer.line(self._stage, line)
 
 
-def last_seconds(root: Path) -> dict[str, float]:
-    """Give how long stages took when they last ran, as far as the last runs' records tell."""
+def last_seconds(root: Path, stages: Collection[str]) -> dict[str, float]:
+    """Give how long stages took when they last ran, as far as the records of the last runs in which any ran tell."""
     found: dict[str, float] = {}
-    for path in sorted((root / FOLDER / "runs").glob(f"*/{RECORD}"))[-LOOKED_AT:]:
-        for line in path.read_text("utf-8", errors="replace").splitlines():
-            # Most lines of most records tell of stages that did not run.
+    wanted = set(stages)
+    left = LOOKED_AT
+    for path in sorted((root / FOLDER / "runs").glob(f"*/{RECORD}"), reverse=True):
+        if not left or found.keys() >= wanted:
+            break
+        taken = _seconds(path)
+        found = {**taken, **found}
+        left -= bool(taken)
+    return found
+
+
+def _seconds(path: Path) -> dict[str, float]:
+    """Give how long each stage took that ran, by a record."""
+    found: dict[str, float] = {}
+    with path.open(encoding="utf-8", errors="replace") as file:
+        lines = itertools.takewhile(lambda line: NOTHING_TO_DO not in line, file)
+        # Most lines of most records tell of stages that did not run.
+        for line in lines:
             if '"outcome": "ran"' in line:
                 with contextlib.suppress(ValueError, KeyError, TypeError):
                     event = json.loads(line)

@@ -1,6 +1,7 @@
 """The command line: help, versions, and the exit codes that need neither stages nor an engine."""
 
 import os
+import shlex
 from collections.abc import Callable
 from importlib.metadata import version
 from pathlib import Path
@@ -13,7 +14,8 @@ from tests.support.people import as_somebody
 from tests.support.projects import Finished, Project
 
 from dvc_runner import errors
-from dvc_runner.cli.main import main
+from dvc_runner.cli import options
+from dvc_runner.cli.main import _parser, main
 from dvc_runner.workspace import run_lock
 from dvc_runner.workspace.places import FOLDER
 
@@ -51,6 +53,29 @@ def test_help(capsys: pytest.CaptureFixture[str], arguments: list[str], named: l
     assert (code, err) == (0, "")
     for word in named:
         assert word in out
+
+
+@cases(
+    "arguments, expected",
+    {
+        "as it is": (["train", "a b;c", "-k", "-j2"], "--jobs 2 --keep-going train 'a b;c'"),
+        "without what begins anew": (["-fsj", "3", "--force-downstream", "train"], "--single-item --jobs 3 train"),
+        "of many stages": (
+            ["-pPR", "--downstream", "--glob"],
+            "--pipeline --all-pipelines --recursive --downstream --glob",
+        ),
+        "of the cache": (["--pull", "--no-run-cache", "--no-commit"], "--pull --no-run-cache --no-commit"),
+        "how it runs and is told": (["--executor", "process", "--json"], "--executor process --json"),
+        "waiting": (["train", "--wait"], "--wait -- train"),
+        "waiting for a time": (["--wait", "1.5h", "train"], "--wait 5400s train"),
+        "a target like an option": (["--fail-fast", "--", "-train"], "--fail-fast -- -train"),
+    },
+)
+def test_the_command_that_goes_on(arguments: list[str], expected: str) -> None:
+    again = options.again(_parser().parse_args(["run", *arguments]))
+    assert again == f"dvc-runner run {expected}"
+    parsed = [vars(_parser().parse_args(line)) for line in (["run", *arguments], shlex.split(again)[1:])]
+    assert parsed[1] == {**parsed[0], "force": False, "force_downstream": False}
 
 
 def test_help_documents_every_exit_code(capsys: pytest.CaptureFixture[str]) -> None:

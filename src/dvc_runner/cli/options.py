@@ -1,8 +1,10 @@
 """The options of ``run`` and ``plan``, which are those of ``dvc repro``, and what they come to."""
 
 import argparse
+import math
 import os
 import re
+import shlex
 from typing import NoReturn
 
 from dvc_runner.errors import UsageError
@@ -10,6 +12,8 @@ from dvc_runner.model import Handling, Selection
 from dvc_runner.pipeline.request import Request, Room
 from dvc_runner.workspace import quantities
 
+BEGINNING_ANEW = {"force", "force_downstream"}
+NO_OPTIONS = {"command", "targets"}
 # What dvc repro knows and we do not, and why.
 REFUSED = {
     ("-i", "--interactive"): "look at  dvc-runner plan  first, and name the stages to run",
@@ -90,6 +94,21 @@ def request(parsed: argparse.Namespace) -> Request:
         room=room(parsed.jobs),
         keep_going=parsed.keep_going,
         fail_fast=parsed.fail_fast,
+    )
+
+
+def again(parsed: argparse.Namespace) -> str:
+    """Give the command by which a failed ``run`` of these arguments goes on, for a shell."""
+    words: list[str] = []
+    for name, value in vars(parsed).items():
+        if name not in BEGINNING_ANEW | NO_OPTIONS and value:
+            words.append(f"--{name.replace('_', '-')}")
+            is_bare = value is True or value == math.inf
+            words += [] if is_bare else [f"{value:.12g}s" if isinstance(value, float) else str(value)]
+    # --wait takes a word after it for its time.
+    is_unclear = words[-1:] == ["--wait"] or any(target.startswith("-") for target in parsed.targets)
+    return shlex.join(
+        ["dvc-runner", "run", *words, *(["--"] if is_unclear and parsed.targets else []), *parsed.targets]
     )
 
 

@@ -15,8 +15,9 @@ from dvc_runner.report.progress import JsonLines, Progress
 class Telling:
     """Tells one run, from before its project is opened."""
 
-    def __init__(self, request: Request, *, as_json: bool) -> None:
-        """Tell nothing yet."""
+    def __init__(self, request: Request, again: str, *, as_json: bool) -> None:
+        """Tell nothing yet; ``again`` is the command that goes on if this fails."""
+        self._again = again
         self._began = time.monotonic()
         self._request = request
         self.write = err if as_json else out
@@ -42,4 +43,4 @@ class Telling:
             self.write(line)
         self.write(f"{outcome} in {words.duration(seconds)}; record: {self._record.folder.as_posix()}")
         if outcome == "failed":
-            self.write("once that is mended, the same command goes on from there")
+            self.write(f"once that is mended, this goes on from there:  {self._again}")

@@ -1,5 +1,6 @@
 """A file put in the place of another: whole, or not at all."""
 
+import errno
 import os
 import stat
 from pathlib import Path
@@ -33,6 +34,30 @@ def test_a_reader_of_the_old_file_never_sees_half(tmp_path: Path, folder: Path) 
         assert reader.read() == "old"
     assert lock.read_text() == "new"
     assert list(folder.iterdir()) == []
+
+
+@pytest.fixture
+def two_disks(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Every folder is on a disk of its own."""
+    within = os.replace
+
+    def replace(source: Path, target: Path) -> None:
+        if Path(source).parent != Path(target).parent:
+            raise OSError(errno.EXDEV, os.strerror(errno.EXDEV))
+        within(source, target)
+
+    monkeypatch.setattr(os, "replace", replace)
+
+
+@pytest.mark.usefixtures("two_disks")
+def test_nor_where_the_draft_is_on_another_disk(tmp_path: Path, folder: Path) -> None:
+    test_a_reader_of_the_old_file_never_sees_half(tmp_path, folder)
+    assert sorted(tmp_path.iterdir()) == [tmp_path / "dvc.lock", folder]
+
+
+@pytest.mark.usefixtures("two_disks")
+def test_rights_and_owner_stay_there_too(tmp_path: Path, folder: Path) -> None:
+    test_rights_and_owner_stay(tmp_path, folder)
 
 
 def test_rights_and_owner_stay(tmp_path: Path, folder: Path) -> None:

@@ -3,7 +3,6 @@
 import errno
 import os
 import re
-import shutil
 import tempfile
 import time
 from dataclasses import dataclass, field
@@ -167,7 +166,10 @@ def _normal(text: str, path: Path) -> str:
 
 
 def replace(path: Path, text: str, folder: Path) -> None:
-    """Put a file in the place of ``path`` at once; it is written in ``folder`` first, and on its disk."""
+    """Put a file in the place of ``path`` at once, its text being on the disk.
+
+    The draft is made in ``folder``, or beside ``path`` where that is another disk.
+    """
     descriptor, name = tempfile.mkstemp(prefix=f"{path.name}-", dir=folder)
     written = Path(name)
     try:
@@ -179,9 +181,9 @@ def replace(path: Path, text: str, folder: Path) -> None:
         try:
             written.replace(path)
         except OSError as error:
-            if error.errno != errno.EXDEV:
+            if error.errno != errno.EXDEV or folder == path.parent:
                 raise
-            shutil.copyfile(written, path)
+            replace(path, text, path.parent)
     finally:
         written.unlink(missing_ok=True)
 

@@ -236,6 +236,18 @@ def test_what_asks_for_more_is_not_instant(ran: Project, here: Here, option: str
     assert not was_instant(ran)
 
 
+def test_the_run_after_a_forced_one_is_instant_and_sees_a_rewritten_dep(ran: Project, here: Here) -> None:
+    ran.write("one.csv", "4")
+    here(ran, "run", "--force").ended(0)
+    time.sleep(up_to_date.TICK_S)
+    here(ran, "run").ended(0)
+    assert was_instant(ran)
+    here(ran, "run", "--force", "file").ended(0)
+    rewritten(ran.root / "one.csv")
+    here(ran, "run").ended(0)
+    assert ran.outcomes()["file"] == "ran"
+
+
 def test_a_stage_that_always_runs_is_never_instant(project: Project, here: Here) -> None:
     project.stages(one={"cmd": "echo 1 > a.txt", "outs": ["a.txt"], "always_changed": True})
     for _ in range(2):

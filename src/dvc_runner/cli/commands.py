@@ -31,10 +31,10 @@ from dvc_runner.workspace.dvc_project import DvcProject
 from dvc_runner.workspace.places import ASIDE, FOLDER
 
 
-def run(request: Request, executor_name: str | None, telling: Telling, name: str | None) -> int:
+def run(request: Request, executor_name: str | None, telling: Telling, name: str) -> int:
     """Bring the targets up to date, the run lock being held; give the exit code.
 
-    What it all looks like at the end is kept under ``name``, if one is given: the next run may have nothing to do.
+    What it all looks like at the end is kept under ``name``: the next run may have nothing to do.
     """
     with opened() as (project, settings):
         executor = executor_of(project.root, settings, executor_name, telling.write)
@@ -42,7 +42,7 @@ def run(request: Request, executor_name: str | None, telling: Telling, name: str
         watch = Preparing(telling.write, live())
         preparations = Preparations(executor, project.root, record.folder, settings.values, watch)
         around = surroundings(project, settings, executor)
-        work = Run(project, around, request, record, preparations, is_watched=name is not None)
+        work = Run(project, around, request, record, preparations, is_watched=True)
         try:
             with executor.opened(), processes.nursery(), preparations.opened():
                 work.go()
@@ -54,7 +54,7 @@ def run(request: Request, executor_name: str | None, telling: Telling, name: str
             raise
         if work.registered.away:
             telling.write(work.registered.away)
-        if name and work.look:
+        if work.look:
             up_to_date.keep(project.root, name, work.look)
         telling.ended(work.outcome, work.exit_code, tuple(work.results.values()))
     return work.exit_code

@@ -16,16 +16,13 @@ from dvc_runner.workspace import run_lock, stamps, up_to_date
 from dvc_runner.workspace.places import ASIDE, FOLDER
 
 
-def _key(request: Request, folder: Path) -> str | None:
-    """Give what a request is known by; None if it is one that may have to do with more than files."""
-    handling = request.handling
-    if handling.force or handling.pull:
-        return None
+def _key(request: Request, folder: Path) -> str:
+    """Give what a request is known by; what it forces or pulls makes no difference to how all looks at its end."""
     dvc = find_spec("dvc")
     asked = dataclasses.asdict(request.selection)
     # A newer program may find something to do where an older one did not.
     programs = [stamps.of_one(name) for name in (__file__, dvc.origin if dvc and dvc.origin else "")]
-    return up_to_date.key([str(folder), asked, handling.allow_missing, settings.that_dvc_reads(), programs])
+    return up_to_date.key([str(folder), asked, request.handling.allow_missing, settings.that_dvc_reads(), programs])
 
 
 def run(parsed: argparse.Namespace) -> int:
@@ -39,7 +36,8 @@ def run(parsed: argparse.Namespace) -> int:
         if root:
             found = settings.read(root)
             stack.enter_context(run_lock.held(root / FOLDER, found.container, wait_s=parsed.wait, on_wait=err))
-            look = _proof(root, name)
+            more = request.handling.force or request.handling.pull
+            look = None if more else _proof(root, name)
             if look and _is_registered(look, found.values, telling):
                 return _told(root, look, telling)
         # DVC takes most of a second to import; where there is no project, it says so.
@@ -48,10 +46,10 @@ def run(parsed: argparse.Namespace) -> int:
         return commands.run(request, parsed.executor, telling, name)
 
 
-def _proof(root: Path, name: str | None) -> up_to_date.Look | None:
+def _proof(root: Path, name: str) -> up_to_date.Look | None:
     """Give what proves that nothing is to do, as far as that can be told without DVC."""
-    look = up_to_date.read(root, name) if name else None
-    return look if look and up_to_date.is_proof(look) and not any((root / ASIDE).glob("*")) else None
+    look = up_to_date.read(root, name)
+    return look if up_to_date.is_proof(look) and not any((root / ASIDE).glob("*")) else None
 
 
 def _is_registered(look: up_to_date.Look, values: Mapping[str, str], telling: Telling) -> bool:

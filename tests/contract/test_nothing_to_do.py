@@ -1,5 +1,6 @@
 """A run with nothing to do asks nobody; whatever may have changed is asked about, and told as DVC would."""
 
+import hashlib
 import os
 import shutil
 import time
@@ -194,6 +195,17 @@ def test_a_rewritten_dep_is_seen_after_a_run_in_which_another_stage(
     rewritten(project.root / "one.csv")
     here(project, "run", "--keep-going").ended(code)
     assert project.outcomes()["file"] == "ran"
+
+
+def test_a_dep_rewritten_after_its_stage_failed_is_known_as_it_is(ran: Project, here: Here) -> None:
+    ran.write("one.csv", "5")
+    edited("dvc.yaml", "cat one.csv made/f", "exit 3; cat one.csv made/f")(ran)
+    here(ran, "run").ended(1)
+    rewritten(ran.root / "one.csv")
+    edited("dvc.yaml", "exit 3; ", "")(ran)
+    here(ran, "run").ended(0)
+    deps = {dep["path"]: dep["md5"] for dep in ran.lock()["file"]["deps"]}
+    assert deps["one.csv"] == hashlib.md5(b"9").hexdigest()
 
 
 @pytest.mark.parametrize("arguments", [[], ["file"], ["--allow-missing"]])

@@ -34,6 +34,7 @@ class Watch:
         self._began = time.time() - TICK_S
         self._project: dict[str, Stamp | None] = {}
         self._folders: Folders = {}
+        self._asked: dict[str, Stamp | None] = {}
         self._proved: dict[str, Stamp | None] = {}
         self._by_stage: set[str] = set()
         self._is_unsure = False
@@ -53,6 +54,7 @@ class Watch:
                 self._is_unsure = True
                 continue
             found |= below(entry.fs_path)
+        self._asked |= found
         return found
 
     def proved(self, stage: "DvcStage", found: Mapping[str, Stamp | None]) -> None:
@@ -91,7 +93,7 @@ class Watch:
             and self._by_stage.issuperset(order)
             and all(project.get(path) == one for path, one in locks.items())
         )
-        files = {**({} if is_whole else older), **project, **self._proved}
+        files = {**({} if is_whole else {**older, **self._asked}), **project, **self._proved}
         return Look(stages=order, files=files, folders=folders, whole=is_whole)
 
     def _walked(self) -> Iterator[tuple[str, tuple[Stamp, tuple[str, ...]]]]:

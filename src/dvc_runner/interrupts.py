@@ -78,6 +78,10 @@ class Interrupts:
         if self._pending if _is_main() else self.requested.is_set():
             self.give_way()
 
+    def came(self) -> bool:
+        """Say whether there was one, raised or not."""
+        return self._received > 0
+
     def taken(self) -> bool:
         """Say whether an interrupt was postponed; it is not raised any more."""
         found, self._pending = self._pending, False

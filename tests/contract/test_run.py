@@ -237,6 +237,7 @@ SCHEMA: dict[str, dict[str, Any]] = {
         "image": (str, type(None)),
         "log": (str, type(None)),
     },
+    "waiting": {"told": str},
     "run_end": {"outcome": str, "exit_code": int, "seconds": float},
 }
 

@@ -39,6 +39,15 @@ def test_an_interrupt_is_raised_at_once(listening: Interrupts, number: signal.Si
     assert not listening.hurry.is_set()
 
 
+def test_that_one_came_is_known_also_when_it_is_over(listening: Interrupts) -> None:
+    listening.end_all()
+    assert not listening.came()
+    with listening.postponed():
+        signal.raise_signal(signal.SIGINT)
+        assert listening.taken()
+    assert listening.came()
+
+
 def test_one_that_is_postponed_is_raised_at_the_end(listening: Interrupts) -> None:
     reached = []
 

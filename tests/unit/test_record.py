@@ -59,6 +59,7 @@ def play(record: Record) -> None:
         )
     )
     record.stage_ended(StageResult(stage="evaluate", outcome=Outcome.BLOCKED))
+    record.waits("for another")
     record.run_ended(outcome="failed", exit_code=1, seconds=2.0004)
 
 
@@ -88,6 +89,7 @@ def test_events_and_their_keys(record: Record, listener: Listener) -> None:
             "image": None,
             "log": None,
         },
+        {"event": "waiting", "told": "for another"},
         {"event": "run_end", "outcome": "failed", "exit_code": 1, "seconds": 2.0},
     ]
 
@@ -160,16 +162,17 @@ def test_machines_get_the_same_events_one_a_line(tmp_path: Path, listener: Liste
     assert "hello" in "".join(aside)
 
 
-def test_people_are_told_of_starts_and_lines(tmp_path: Path) -> None:
+def test_people_are_told_of_starts_waits_and_lines(tmp_path: Path) -> None:
     written: list[str] = []
     record = Record(tmp_path, [Progress(written.append)])
     play(record)
     with record.writing_log("train") as log:
         log.line("hello")
-    assert len(written) == 2
+    assert len(written) == 3
     assert "train" in written[0]
     assert "train.n 1 → 2" in written[0]
-    assert "hello" in written[1]
+    assert written[1] == "for another"
+    assert "hello" in written[2]
 
 
 def test_two_runs_have_two_names(tmp_path: Path) -> None:

@@ -74,6 +74,10 @@ class Record:
             values |= {"error": result.error, "remedy": result.remedy}
         self._emit("stage_end", values)
 
+    def waits(self, told: str) -> None:
+        """Note that the run stands still, and what for."""
+        self._emit("waiting", {"told": told})
+
     def run_ended(self, *, outcome: str, exit_code: int, seconds: float) -> None:
         """Note the end of the run."""
         values: dict[str, object] = {"outcome": outcome, "exit_code": exit_code}

@@ -75,7 +75,7 @@ class Run:
             ConfigurationError: dvc.yaml cannot be read, or a stage in it makes no sense; nothing has run.
         """
         request = self._request
-        with self._project.session(is_watched=self._is_watched):
+        with self._project.session(is_watched=self._is_watched, on_wait=self._record.waits):
             if request.handling.pull and request.handling.run_cache:
                 self._project.pull_run_cache()
             self._order = self._project.plan(request.selection)
@@ -133,6 +133,13 @@ class Run:
         while True:
             self._desk.serve()
             self.interrupted = INTERRUPTS.taken() or self.interrupted
+            if not self._project.turn.is_held:
+                # The interrupt came while another dvc command had DVC's lock: nothing is noted any more.
+                self._drop_ended()
+                if not self._schedule.at_work:
+                    return
+                self._desk.wait(None, until_interrupted=False)
+                continue
             # Whoever could be at work goes before the books.
             if not self.interrupted and self._start_one(threads):
                 continue
@@ -144,7 +151,7 @@ class Run:
             if not self._schedule.at_work:
                 return
             seconds = self._project.write_lock()
-            with self._project.unlocked():
+            with self._project.turn.let_go():
                 self._desk.wait(seconds, until_interrupted=not self.interrupted and not self._is_ending)
 
     @property
@@ -260,6 +267,12 @@ class Run:
         if result.outcome is Outcome.RAN:
             result = self._guarded(result, self._kept)
         self._settle(replace(result, seconds=time.monotonic() - began))
+
+    def _drop_ended(self) -> None:
+        """Take that stages whose commands have ended are to be run again."""
+        while self._ended:
+            result, began = self._ended.popleft()
+            self._settle(replace(result, outcome=Outcome.CANCELLED, seconds=time.monotonic() - began))
 
     def _kept(self, result: StageResult) -> StageResult:
         handling = self._request.handling

@@ -15,9 +15,11 @@ class Progress:
         self._write = write
 
     def event(self, event: str, values: dict[str, object]) -> None:
-        """Tell of a stage that starts; the summary tells the rest."""
+        """Tell of a stage that starts, and of what is waited for; the summary tells the rest."""
         if event == "stage_start":
             self._write(f"▶ {values['stage']}: {told(values['reasons'])}")
+        elif event == "waiting":
+            self._write(str(values["told"]))
 
     def line(self, stage: str, line: str) -> None:
         """Show one line of a stage's output."""

@@ -5,8 +5,7 @@ import os
 import sqlite3
 import sys
 import traceback
-from collections.abc import Callable, Iterator, Sequence
-from pathlib import Path
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 from dvc.dependency.base import DependencyDoesNotExistError
@@ -20,9 +19,6 @@ from dvc.utils.strictyaml import YAMLSyntaxError, YAMLValidationError
 from ruamel.yaml.reader import ReaderError
 
 from dvc_runner.errors import ConfigurationError, DvcRunnerError, StageError, WorkspaceBusyError
-
-# DVC waits for some seconds in each.
-LOCK_TRIES = 20
 
 
 @contextlib.contextmanager
@@ -51,25 +47,6 @@ def told(about: str = "the project's files") -> Iterator[None]:
             f"DVC cannot make sense of {path or about}: {words}, in {module}",
             remedy="undo the last edit of dvc.yaml, dvc.lock, a .dvc or params file;  dvc status -v  shows more",
         ) from error
-
-
-def patiently(act: Callable[[], object], root: Path) -> None:
-    """Do what takes DVC's lock of the project at ``root``, also while other commands of DVC's hold it.
-
-    Raises:
-        WorkspaceBusyError: One holds it for long.
-    """
-    for attempt in range(LOCK_TRIES):
-        try:
-            act()
-        except LockError as error:
-            if attempt + 1 == LOCK_TRIES:
-                raise WorkspaceBusyError(
-                    f"another dvc command has held {root} for over a minute",
-                    remedy="let it end, then run again; what was done is kept in the run-cache",
-                ) from error
-        else:
-            return
 
 
 def _where(error: Exception) -> tuple[str, str]:

@@ -11,15 +11,17 @@ from dvc.exceptions import CheckoutError
 from dvc.repo import lock_repo
 from dvc.stage import PipelineStage
 from dvc.stage.cache import RunCacheNotFoundError, RunCacheNotSupported
+from flufl.lock import NotLockedError
 
 from dvc_runner.errors import StageError
 from dvc_runner.interrupts import INTERRUPTS
 from dvc_runner.model import Handling, ShellCommands, Stage
 from dvc_runner.workspace import dvc_leftovers, dvc_lock, dvc_remote, dvc_run_cache, dvc_stage, stamps, up_to_date
 from dvc_runner.workspace.aside import aside
-from dvc_runner.workspace.dvc_errors import patiently, told
+from dvc_runner.workspace.dvc_errors import told
 from dvc_runner.workspace.dvc_ignore import Ignored
 from dvc_runner.workspace.dvc_plan import DvcPlan, Holds
+from dvc_runner.workspace.dvc_waiting import Turn, in_turn, patiently
 from dvc_runner.workspace.dvc_watch import Watch
 from dvc_runner.workspace.places import ASIDE
 
@@ -29,6 +31,8 @@ class DvcProject(DvcPlan):
 
     That holds DVC's own lock, and lets go of it while a stage's command runs, as ``dvc repro`` does.
     """
+
+    turn: Turn
 
     def __init__(self, folder: Path, like: DvcPlan | None = None) -> None:
         """Open the project that ``folder`` belongs to; cache and remotes are those of ``like``, if given.
@@ -43,23 +47,27 @@ class DvcProject(DvcPlan):
         self._ignored = Ignored(self._repo)
 
     @contextlib.contextmanager
-    def session(self, *, is_watched: bool = False) -> Iterator[None]:
+    def session(self, *, is_watched: bool = False, on_wait: Callable[[str], None] = lambda _: None) -> Iterator[None]:
         """Hold DVC's lock; ``.gitignore`` entries made inside stay whatever happens, and dvc.lock is written.
 
-        One that is watched can give a ``look`` at its end.
+        One that is watched can give a ``look`` at its end; ``on_wait`` is told who is waited for inside.
 
         Raises:
             WorkspaceBusyError: Another dvc command holds it for long.
         """
         with told(), contextlib.ExitStack() as stack:
+            # How one of DVC's two kinds of lock says that it is held no more: an interrupt came first.
+            stack.enter_context(contextlib.suppress(NotLockedError))
             patiently(lambda: stack.enter_context(lock_repo(self._repo)), self.root)
+            self.turn = Turn(self._repo.lock, on_wait)
             self._repo.scm_context.quiet = True
             self._watch = Watch(self._repo) if is_watched else None
             try:
                 yield
             finally:
                 with INTERRUPTS.postponed():
-                    self._lock_files.flush()
+                    if self.turn.is_held:
+                        self._lock_files.flush()
                     self._repo.scm_context.ignored_paths = []
                     if self._repo.scm_context.autostage:
                         self._repo.scm_context.track_changed_files()
@@ -80,9 +88,9 @@ class DvcProject(DvcPlan):
     def look(self, done: Collection[str]) -> up_to_date.Look | None:
         """Give what everything looks like, with whether nothing is to do now; ``done`` are the stages that may be.
 
-        None if the session is not watched.
+        None if the session is not watched, or has lost DVC's lock.
         """
-        if not self._watch:
+        if not self._watch or not self.turn.is_held:
             return None
         with told():
             self._lock_files.flush()
@@ -103,6 +111,7 @@ class DvcProject(DvcPlan):
         with told(), contextlib.suppress(RunCacheNotSupported):
             self._repo.stage_cache.pull(None)
 
+    @in_turn
     def pull(self, address: str) -> bool:
         """Fetch a stage's outs, if they alone are missing; say whether they are there now."""
         if self.reasons(address, forced=False, allow_missing=True):
@@ -116,6 +125,7 @@ class DvcProject(DvcPlan):
                 return False
         return True
 
+    @in_turn
     def restore(self, address: str, handling: Handling, holds: Holds) -> bool:
         """Bring a stage's outs back from the run-cache, if it ran with the same inputs before.
 
@@ -147,7 +157,7 @@ class DvcProject(DvcPlan):
             except RunCacheNotFoundError:
                 put_back()
                 return False
-        self.record(address, handling)
+        self._record(address, handling)
         return True
 
     def hash_deps(self, address: str) -> Stage:
@@ -161,15 +171,6 @@ class DvcProject(DvcPlan):
         with told():
             stage.save_deps()
             return replace(self.stage(address), before=self.before(address))
-
-    @contextlib.contextmanager
-    def unlocked(self) -> Iterator[None]:
-        """Let go of DVC's lock, and take it again, also while other commands of DVC's hold it."""
-        self._repo.lock.unlock()
-        try:
-            yield
-        finally:
-            patiently(self._repo.lock.lock, self.root)
 
     def confirm_deps(self, address: str) -> None:
         """See that a stage's deps are still what ``hash_deps`` found.
@@ -199,6 +200,7 @@ class DvcProject(DvcPlan):
             self._repo.state.hashes.delete(path)
         return now
 
+    @in_turn
     def commit(self, address: str, handling: Handling) -> None:
         """Take what a stage of ours wrote into the cache, dvc.lock and the run-cache.
 
@@ -206,23 +208,28 @@ class DvcProject(DvcPlan):
             StageError: A dep is not what it was when the stage began, or an out is missing.
         """
         self.confirm_deps(address)
-        self.record(address, handling)
+        self._record(address, handling)
 
+    @in_turn
     def record(self, address: str, handling: Handling) -> None:
         """The same for a stage of DVC's own kind, which may change its deps.
 
         Raises:
             StageError: An out is missing.
         """
+        self._record(address, handling)
+
+    def _record(self, address: str, handling: Handling) -> None:
         stage = self._stages[address]
         uncached = [o for o in stage.outs if not o.use_cache and not (o.is_metric or o.is_plot)]
         with told():
             with self._ignored.in_order(self._ranks[address]):
                 stage.save(allow_missing=handling.allow_missing, run_cache=handling.commit and not uncached)
-                if handling.commit:
-                    self._alone(stage.commit)(stage, allow_missing=handling.allow_missing)
+            if handling.commit:
+                self._alone(stage.commit)(stage, allow_missing=handling.allow_missing)
             self._dump(address)
 
+    @in_turn
     def shell(self, address: str, handling: Handling) -> ShellCommands:
         """Get a stage of DVC's own kind ready as DVC does, its outs removed; give what a shell has to run.
 
@@ -236,6 +243,7 @@ class DvcProject(DvcPlan):
                 stage.save_deps()
         return dvc_stage.shell_commands(stage)
 
+    @in_turn
     def reproduce_as_dvc(self, address: str, handling: Handling, *, forced: bool) -> None:
         """Let DVC see to what has no command to run: a .dvc file, an import, a frozen stage.
 

@@ -70,6 +70,22 @@ def test_what_ends_last_does_not_come_last(project: Project, here: Here) -> None
     assert project.files() == twin.files()
 
 
+@cases("comment", {"none": [""], "one": ["# mine\n"]})
+def test_what_ends_last_does_not_come_last_where_commands_hold_comments(
+    project: Project, here: Here, comment: str
+) -> None:
+    old = {"cmd": "echo > old.txt # old", "outs": ["old.txt"]}
+    project.stages(old=old)
+    here(project, "run").ended(0)
+    project.write("dvc.lock", comment + project.read("dvc.lock"))
+    fresh = {n: {"cmd": f"sleep 0.{9 - n * 4}; echo > o{n}.txt # {n}", "outs": [f"o{n}.txt"]} for n in range(3)}
+    project.stages(old=old, **{f"s{n}": one for n, one in fresh.items()})
+    twin = project.twin()
+    here(project, "run", "--jobs", "3").ended(0)
+    twin.dvc("repro").ended(0)
+    assert project.files() == twin.files()
+
+
 def failing() -> dict[str, Any]:
     """One that fails at once, what reads it, one that takes longer, and what reads that."""
     return {

@@ -1,17 +1,20 @@
 """dvc.lock, written by one writer while stages end in whatever order."""
 
 import random
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 from dvc.utils.serialize import dumps_yaml
 from dvc.utils.serialize._yaml import parse_yaml_for_update
+from tests.support.cases import cases
 
 from dvc_runner.workspace import dvc_lock
 from dvc_runner.workspace.dvc_lock import _LockFile
 
 WORDS = ("x", "a: b", "#", "- 1", "two words é", "line\nand another\n\nthird", "1", "true", "'", '"', "x" * 200, "{a}")
+NOTES = ("echo x # note", "a\n# b", "x y " * 19 + "# it's", "it's # a", "'tis # a", "#")
 
 
 def entry(seed: int) -> dict[str, Any]:
@@ -24,6 +27,12 @@ def entry(seed: int) -> dict[str, Any]:
     if chance.random() < 0.7:
         found["params"] = {"params.yaml": {"a": [1, 2.5, None], words[2]: {"deep": words[3]}}}
     return {**found, "outs": [{"path": words[2], "hash": "md5", "md5": "1" * 32 + ".dir", "nfiles": 2}]}
+
+
+def noted(seed: int) -> dict[str, Any]:
+    """Give an entry with what would be a comment if it were not quoted."""
+    chance = random.Random(seed)
+    return {**entry(seed), "cmd": chance.choice([chance.choice(NOTES), list(NOTES)])}
 
 
 def as_dvc_writes(text: str, entries: dict[str, dict[str, Any]]) -> str:
@@ -47,7 +56,8 @@ def writer(path: Path) -> _LockFile:
 
 
 @pytest.mark.parametrize("seed", range(40))
-def test_the_bytes_are_dvcs_whatever_the_order(path: Path, seed: int) -> None:
+@pytest.mark.parametrize("entry", [entry, noted])
+def test_the_bytes_are_dvcs_whatever_the_order(path: Path, seed: int, entry: Callable[[int], Any]) -> None:
     chance = random.Random(seed)
     old = {f"old{n}": entry(seed + n) for n in range(3)}
     fresh = {f"new{n}@a-{n}": entry(seed + 10 + n) for n in range(4)}
@@ -72,14 +82,58 @@ def test_the_same_again_changes_nothing(path: Path) -> None:
     assert path.stat() == before
 
 
-def test_comments_stay(path: Path) -> None:
-    text = "# mine\n" + as_dvc_writes("", {"a": entry(1), "b": entry(2)})
+@cases(
+    "old, new",
+    {
+        "before all": ["schema", "# mine\nschema"],
+        "above a stage": ["  b:", "  # of b\n  b:"],
+        "beside a stage": ["  b:", "  b:  # of b"],
+        "beside a quoted text": ["'echo x # note'", "'echo x # note' # mine"],
+        "above a quoted text": ["    cmd: 'echo x # note'", "    # mine\n    cmd: 'echo x # note'"],
+        "above one that changes": ["  c:", "  # of c\n  c:"],
+        "below one that changes": ["  z:", "  # of z\n  z:"],
+        "after all": ["md5: z\n", "md5: z\n# the end\n"],
+    },
+)
+def test_comments_stay_whatever_the_order(path: Path, old: str, new: str) -> None:
+    whole = as_dvc_writes("", {"a": entry(1), "b": {"cmd": "echo x # note"}, "c": entry(6), "z": {"md5": "z"}})
+    assert whole.count(old) == 1
+    text = whole.replace(old, new)
     path.write_text(text)
     file = writer(path)
-    file.put("c", entry(3), 0)
+    fresh = {"c": entry(7), "d": entry(3), "e": noted(4), "f": entry(5)}
+    for rank, (name, one) in reversed([*enumerate(fresh.items())]):
+        assert file.put(name, one, rank)
+        file.write(if_cheap=False)
+    assert path.read_text() == as_dvc_writes(text, fresh)
+
+
+def test_a_file_with_comments_is_not_read_again_for_each_stage(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path.write_text("# mine\n" + as_dvc_writes("", {"a": entry(1)}))
+    file = writer(path)
+    read = []
+
+    def counted(text: str, path: Path) -> Any:
+        read.append(text)
+        return parse_yaml_for_update(text, path)
+
+    monkeypatch.setattr(dvc_lock, "parse_yaml_for_update", counted)
+    for n in range(20):
+        file.put(f"s{n}", entry(n), n)
+    assert not read
     file.write(if_cheap=False)
-    assert path.read_text() == as_dvc_writes(text, {"c": entry(3)})
-    assert path.read_text().startswith("# mine\n")
+    assert len(read) <= 2
+
+
+def test_long_names_stay_whole(path: Path) -> None:
+    entries = {f"{letter}@{'x' * 140}": entry(n) for n, letter in enumerate("ab")}
+    path.write_text(as_dvc_writes("", entries))
+    file = writer(path)
+    for rank, name in enumerate(entries):
+        file.put(name, entry(9 + rank), rank)
+        file.write(if_cheap=False)
+        entries[name] = entry(9 + rank)
+        assert path.read_text() == as_dvc_writes("", entries)
 
 
 def test_what_stands_after_the_stages_stays(path: Path) -> None:

@@ -5,12 +5,13 @@ import os
 import re
 import tempfile
 import time
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from dvc.stage.serialize import to_single_stage_lockfile
-from dvc.utils.serialize import dumps_yaml
+from dvc.utils.serialize import ParseError, dumps_yaml, parse_yaml
 from dvc.utils.serialize._yaml import parse_yaml_for_update
 
 from dvc_runner.workspace.stamps import Stamp, of_one
@@ -22,10 +23,13 @@ STAGES = "stages:"
 EMPTY = f"schema: '2.0'\n{STAGES}\n"
 # After a write, so many times as long as it took without another one.
 REST = 10
-_BLOCK = re.compile(r"^  \S.*\n(?:    .*\n|  - .*\n)*", re.MULTILINE)
+# A long name has a "?" before it, and what it names a ":".
+_BLOCK = re.compile(r"^  [^\s:].*\n(?:    .*\n|  [-:] .*\n)*", re.MULTILINE)
 _TOP_LEVEL = re.compile(r"^\S", re.MULTILINE)
-# A comment, an empty line, another line end, a tab, or a document's mark.
-_UNLIKE_DVC = re.compile(r"(^|\s)#|^\s*$(?!\Z)|\r|\t|^(---|\.\.\.)", re.MULTILINE)
+# An empty line, another line end, a tab, or a document's mark.
+_UNLIKE_DVC = re.compile(r"^\s*$(?!\Z)|\r|\t|^(---|\.\.\.)", re.MULTILINE)
+# A comment, or a part of a text in quotes.
+_LIKE_COMMENT = re.compile(r"(^|\s)#", re.MULTILINE)
 
 
 class LockFiles:
@@ -70,18 +74,18 @@ class _LockFile:
     def __init__(self, path: Path, folder: Path) -> None:
         self._path = path
         self._folder = folder
-        self._mine: dict[str, tuple[int, dict[str, Any]]] = {}
+        self._mine: dict[str, tuple[int, str]] = {}
         self._next = 0.0
         self._is_due = False
+        self._entries: _Blocks | _Commented
         self.seen: Stamp | None = None
-        self._text = ""
-        self._blocks: _Blocks | None = None
         self._read()
 
     def put(self, name: str, entry: dict[str, Any], rank: int) -> bool:
         """Take an entry; say whether that changes the file."""
-        self._mine[name] = (rank, entry)
-        changed = self._add(name, entry, rank)
+        block = _block(name, entry)
+        self._mine[name] = (rank, block)
+        changed = self._entries.put(block, rank)
         self._is_due = self._is_due or changed
         return changed
 
@@ -94,7 +98,7 @@ class _LockFile:
         if of_one(str(self._path)) != self.seen:
             # Another dvc command wrote to it meanwhile.
             self._read()
-        replace(self._path, self._blocks.text() if self._blocks else self._text, self._folder)
+        replace(self._path, self._entries.text(), self._folder)
         self.seen = of_one(str(self._path))
         self._is_due = False
         ended = time.monotonic()
@@ -104,21 +108,10 @@ class _LockFile:
     def _read(self) -> None:
         self.seen = of_one(str(self._path))
         self._is_due = False
-        self._text = self._path.read_text("utf-8") if self.seen else ""
-        self._blocks = _Blocks.of(self._text) or _Blocks.of(_normal(self._text, self._path))
-        for name, (rank, entry) in self._mine.items():
-            self._is_due = self._add(name, entry, rank) or self._is_due
-
-    def _add(self, name: str, entry: dict[str, Any], rank: int) -> bool:
-        if self._blocks:
-            return self._blocks.put(dumps_yaml({"stages": {name: entry}}).partition("\n")[2], rank)
-        # It holds comments or the like, which only DVC's own slow way keeps.
-        before = self._text
-        data = parse_yaml_for_update(self._text, self._path)
-        data["stages"] = data.get("stages", {})
-        data["stages"][name] = entry
-        self._text = dumps_yaml(data)
-        return self._text != before
+        text = self._path.read_text("utf-8") if self.seen else ""
+        self._entries = _Blocks.of(text) or _Blocks.of(_normal(text, self._path)) or _Commented(text, self._path)
+        for rank, block in self._mine.values():
+            self._is_due = self._entries.put(block, rank) or self._is_due
 
 
 @dataclass(kw_only=True)
@@ -142,7 +135,8 @@ class _Blocks:
         end = inside.start() if inside else len(rest)
         blocks = _BLOCK.findall(rest[:end])
         found = cls(head=head + line, old={block.partition("\n")[0]: block for block in blocks}, tail=rest[end:])
-        return found if found.text() == text else None
+        has_comments = _LIKE_COMMENT.search(found.head + found.tail) or any(map(_has_comment, blocks))
+        return None if has_comments or found.text() != text else found
 
     def put(self, block: str, rank: int) -> bool:
         """Take a stage's block; say whether that changes anything."""
@@ -158,6 +152,51 @@ class _Blocks:
     def text(self) -> str:
         new = (block for _, block in sorted(self.new.values()))
         return "".join([self.head, *self.old.values(), *new, self.tail])
+
+
+class _Commented:
+    """The text of a dvc.lock that holds comments or the like, which only DVC's own slow way keeps."""
+
+    def __init__(self, text: str, path: Path) -> None:
+        self._text = text
+        self._path = path
+        blocks = (_block(name, entry) for name, entry in self._parsed()["stages"].items())
+        self._now = {block.partition("\n")[0]: block for block in blocks}
+        self._put: dict[str, tuple[int, str]] = {}
+
+    def put(self, block: str, rank: int) -> bool:
+        """Take a stage's block; say whether that changes anything."""
+        name = block.partition("\n")[0]
+        changed = self._now.get(name) != block
+        self._now[name] = block
+        self._put[name] = (rank, block)
+        return changed
+
+    def text(self) -> str:
+        whole = self._parsed()
+        blocks = "".join(block for _, block in sorted(self._put.values()))
+        whole["stages"].update(parse_yaml_for_update(blocks, self._path))
+        return str(dumps_yaml(whole))
+
+    def _parsed(self) -> dict[str, Any]:
+        whole: dict[str, Any] = parse_yaml_for_update(self._text, self._path)
+        whole["stages"] = whole.get("stages", {})
+        return whole
+
+
+def _block(name: str, entry: Mapping[str, Any]) -> str:
+    return str(dumps_yaml({"stages": {name: entry}}).partition("\n")[2])
+
+
+def _has_comment(block: str) -> bool:
+    """Say whether there is a comment in a block; one in quotes is none, and DVC would write it as it stands."""
+    if not _LIKE_COMMENT.search(block):
+        return False
+    text = f"{STAGES}\n{block}"
+    try:
+        return bool(dumps_yaml(parse_yaml(text, "")) != text)
+    except ParseError:
+        return True
 
 
 def _normal(text: str, path: Path) -> str:

@@ -5,6 +5,7 @@ import os
 import shlex
 import signal
 import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -319,3 +320,65 @@ def test_an_entry_is_in_dvc_lock_soon_after_its_stage(project: Project) -> None:
     finally:
         run.kill()
         run.communicate()
+
+
+# Nothing is written after the first time, but at the end.
+HELD_BACK = """
+from dvc_runner.cli.main import main
+from dvc_runner.workspace import dvc_lock
+dvc_lock.REST = 10**6
+main(["run", "--jobs", "2"])
+"""
+
+
+def ended(project: Project) -> int:
+    """Count the stages that ended in the only run so far."""
+    return sum(
+        path.read_text().count('"stage_end"') for path in project.root.glob(".dvc/tmp/dvc-runner/runs/*/*.jsonl")
+    )
+
+
+@pytest.fixture
+def killed(project: Project) -> tuple[Project, Project]:
+    """A run that was killed in its last stage, with only one in dvc.lock; and what it was before."""
+    project.write("in.txt", "1")
+    stages: dict[str, Any] = {
+        "first": {"cmd": "echo > first.txt", "outs": ["first.txt"]},
+        "reads_nothing": {"cmd": "echo >> ran; echo > a.txt", "outs": ["a.txt"]},
+        "stays": {"cmd": "echo >> ran; echo > b.txt", "deps": ["in.txt"], "outs": [{"b.txt": {"persist": True}}]},
+        "uncached": {"cmd": "echo >> ran; echo > c.txt", "deps": ["in.txt"], "outs": [{"c.txt": {"cache": False}}]},
+        "folder": {"cmd": "echo >> ran; mkdir d; echo > d/d", "deps": ["a.txt"], "outs": ["d"]},
+        "last": {"cmd": "test -e go || sleep 600; echo > e.txt", "outs": ["e.txt"]},
+    }
+    project.stages(**stages)
+    before = project.twin()
+    with subprocess.Popen([sys.executable, "-c", HELD_BACK], cwd=project.root, env=project.env) as run:
+        try:
+            assert until(lambda: ended(project) == len(stages) - 1, LIMIT_S)
+        finally:
+            run.kill()
+    assert len(project.lock()) == 1
+    for one in (project, before):
+        one.write("go", "")
+    return project, before
+
+
+def test_no_stage_that_ended_before_a_kill_runs_again(killed: tuple[Project, Project], here: Here) -> None:
+    project, twin = killed
+    assert here(project, "plan").ended(0).out.count("skip") == len(project.outcomes())
+    here(project, "run").ended(0)
+    assert [name for name, outcome in project.outcomes().items() if outcome != "skipped"] == ["last"]
+    twin.dvc("repro").ended(0)
+    assert project.files() == twin.files()
+
+
+def test_what_dvc_wrote_after_a_kill_stays(killed: tuple[Project, Project], here: Here) -> None:
+    project, _ = killed
+    project.write("in.txt", "2")
+    project.dvc("repro", "stays", "uncached").ended(0)
+    newer = project.lock()
+    here(project, "run").ended(0)
+    assert {name: project.lock()[name] for name in newer} == newer
+    outcomes = project.outcomes()
+    assert {outcomes[name] for name in newer} == {"skipped"}
+    assert project.dvc("status").out.strip() == "Data and pipelines are up to date."

@@ -11,7 +11,8 @@ from dvc.utils.serialize._yaml import parse_yaml_for_update
 from tests.support.cases import cases
 
 from dvc_runner.workspace import dvc_lock
-from dvc_runner.workspace.dvc_lock import _LockFile
+from dvc_runner.workspace.dvc_lock import LockFiles, _LockFile, block_of
+from dvc_runner.workspace.dvc_lock_journal import NAME, Journal
 
 WORDS = ("x", "a: b", "#", "- 1", "two words é", "line\nand another\n\nthird", "1", "true", "'", '"', "x" * 200, "{a}")
 NOTES = ("echo x # note", "a\n# b", "x y " * 19 + "# it's", "it's # a", "'tis # a", "#")
@@ -67,7 +68,7 @@ def test_the_bytes_are_dvcs_whatever_the_order(path: Path, seed: int, entry: Cal
     puts = [*((name, one, rank) for rank, (name, one) in enumerate({**fresh, **changed}.items()))]
     chance.shuffle(puts)
     for name, one, rank in puts:
-        assert file.put(name, one, rank)
+        assert file.put(block_of(name, one), rank)
         file.write(if_cheap=False)
         assert set(parse_yaml_for_update(path.read_text(), "")["stages"]) >= {name}
     assert path.read_text() == as_dvc_writes("", {**old, **fresh, **changed})
@@ -77,7 +78,7 @@ def test_the_same_again_changes_nothing(path: Path) -> None:
     path.write_text(as_dvc_writes("", {"a": entry(1)}))
     file = writer(path)
     before = path.stat()
-    assert not file.put("a", entry(1), 0)
+    assert not file.put(block_of("a", entry(1)), 0)
     assert file.write(if_cheap=False) is None
     assert path.stat() == before
 
@@ -103,7 +104,7 @@ def test_comments_stay_whatever_the_order(path: Path, old: str, new: str) -> Non
     file = writer(path)
     fresh = {"c": entry(7), "d": entry(3), "e": noted(4), "f": entry(5)}
     for rank, (name, one) in reversed([*enumerate(fresh.items())]):
-        assert file.put(name, one, rank)
+        assert file.put(block_of(name, one), rank)
         file.write(if_cheap=False)
     assert path.read_text() == as_dvc_writes(text, fresh)
 
@@ -119,7 +120,7 @@ def test_a_file_with_comments_is_not_read_again_for_each_stage(path: Path, monke
 
     monkeypatch.setattr(dvc_lock, "parse_yaml_for_update", counted)
     for n in range(20):
-        file.put(f"s{n}", entry(n), n)
+        file.put(block_of(f"s{n}", entry(n)), n)
     assert not read
     file.write(if_cheap=False)
     assert len(read) <= 2
@@ -130,7 +131,7 @@ def test_long_names_stay_whole(path: Path) -> None:
     path.write_text(as_dvc_writes("", entries))
     file = writer(path)
     for rank, name in enumerate(entries):
-        file.put(name, entry(9 + rank), rank)
+        file.put(block_of(name, entry(9 + rank)), rank)
         file.write(if_cheap=False)
         entries[name] = entry(9 + rank)
         assert path.read_text() == as_dvc_writes("", entries)
@@ -140,7 +141,7 @@ def test_what_stands_after_the_stages_stays(path: Path) -> None:
     text = as_dvc_writes("", {"a": entry(1)}) + "datasets:\n- name: d\n  url: x\n"
     path.write_text(text)
     file = writer(path)
-    file.put("b", entry(2), 0)
+    file.put(block_of("b", entry(2)), 0)
     file.write(if_cheap=False)
     assert path.read_text() == as_dvc_writes(text, {"b": entry(2)})
 
@@ -148,7 +149,7 @@ def test_what_stands_after_the_stages_stays(path: Path) -> None:
 def test_what_another_command_wrote_meanwhile_stays(path: Path) -> None:
     path.write_text(as_dvc_writes("", {"a": entry(1)}))
     file = writer(path)
-    file.put("b", entry(2), 0)
+    file.put(block_of("b", entry(2)), 0)
     path.write_text(as_dvc_writes("", {"a": entry(4), "other": entry(5)}))
     file.write(if_cheap=False)
     assert path.read_text() == as_dvc_writes("", {"a": entry(4), "other": entry(5), "b": entry(2)})
@@ -166,11 +167,98 @@ def test_writes_take_a_small_part_of_the_time(path: Path, monkeypatch: pytest.Mo
     monkeypatch.setattr(dvc_lock, "replace", slowly)
     file = writer(path)
     for n in range(100):
-        file.put(f"s{n}", entry(n), n)
+        file.put(block_of(f"s{n}", entry(n)), n)
         left = file.write(if_cheap=True)
         assert (left is None) == (writes[-1] + 1 == now[0])
         now[0] += 0.5
     assert len(writes) <= 100 * 0.5 / dvc_lock.REST + 1
-    file.put("last", entry(0), 200)
+    file.put(block_of("last", entry(0)), 200)
     assert file.write(if_cheap=False) is None
     assert writes[-1] == now[0] - 1
+
+
+NOW = {"a": entry(1), "b": entry(2)}
+
+
+def held_back(path: Path, names: str, before: dict[str, Any]) -> Journal:
+    """Give the journal of a run that ended stages with an out each, and wrote none."""
+    path.with_name("dvc.yaml").write_text("")
+    journal = Journal(path.parent / "tmp")
+    for rank, name in reversed([*enumerate(names)]):
+        path.with_name(name).write_text("out")
+        old = block_of(name, before[name]) if name in before else None
+        journal.add(path, block_of(name, entry(ord(name))), rank, old, [str(path.with_name(name))])
+    return journal
+
+
+def a_kill(path: Path, names: str, before: dict[str, Any]) -> None:
+    """Leave that journal to nobody."""
+    file = held_back(path, names, before)._file
+    assert file
+    file.close()
+
+
+@pytest.fixture
+def replayed(path: Path) -> Callable[[], str]:
+    """Starts again after a kill; gives dvc.lock."""
+
+    def start() -> str:
+        LockFiles(path.parent / "tmp").replay()
+        assert [*(path.parent / "tmp").iterdir()] == []
+        return path.read_text()
+
+    return start
+
+
+@cases(
+    "text",
+    {
+        "without a dvc.lock": [""],
+        "with one": [as_dvc_writes("", NOW)],
+        "with comments": ["# x\n" + as_dvc_writes("", NOW)],
+    },
+)
+def test_what_a_kill_held_back_is_written_at_the_next_start(path: Path, replayed: Callable[[], str], text: str) -> None:
+    if text:
+        path.write_text(text)
+    a_kill(path, "bcd", NOW if text else {})
+    assert replayed() == as_dvc_writes(text, {name: entry(ord(name)) for name in "bcd"})
+
+
+def test_an_entry_that_was_written_since_stays(path: Path, replayed: Callable[[], str]) -> None:
+    path.write_text(as_dvc_writes("", NOW))
+    a_kill(path, "abc", NOW)
+    path.write_text(as_dvc_writes("", {**NOW, "b": entry(8), "c": entry(9)}))
+    assert replayed() == as_dvc_writes("", {"a": entry(ord("a")), "b": entry(8), "c": entry(9)})
+
+
+def test_an_entry_of_outs_that_were_touched_since_is_dropped(path: Path, replayed: Callable[[], str]) -> None:
+    path.write_text(as_dvc_writes("", NOW))
+    a_kill(path, "bcde", NOW)
+    path.with_name("b").write_text("another")
+    path.with_name("c").unlink()
+    path.with_name("in the cache").hardlink_to(path.with_name("d"))
+    assert replayed() == as_dvc_writes("", {**NOW, "d": entry(ord("d")), "e": entry(ord("e"))})
+
+
+def test_a_note_that_was_cut_off_is_none(path: Path, replayed: Callable[[], str]) -> None:
+    path.write_text(as_dvc_writes("", NOW))
+    a_kill(path, "bc", NOW)
+    journal = path.parent / "tmp" / NAME
+    journal.write_text(journal.read_text()[:-10])
+    assert replayed() == as_dvc_writes("", {**NOW, "c": entry(ord("c"))})
+
+
+def test_what_a_run_at_work_holds_back_is_left_to_it(path: Path) -> None:
+    journal = held_back(path, "a", {})
+    LockFiles(path.parent / "tmp").replay()
+    assert not path.exists()
+    journal.clear()
+    assert [*(path.parent / "tmp").iterdir()] == []
+
+
+def test_where_the_pipeline_is_gone_nothing_is_written(path: Path) -> None:
+    a_kill(path, "a", {})
+    path.with_name("dvc.yaml").unlink()
+    LockFiles(path.parent / "tmp").replay()
+    assert not path.exists()

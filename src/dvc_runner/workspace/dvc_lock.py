@@ -14,6 +14,7 @@ from dvc.stage.serialize import to_single_stage_lockfile
 from dvc.utils.serialize import ParseError, dumps_yaml, parse_yaml
 from dvc.utils.serialize._yaml import parse_yaml_for_update
 
+from dvc_runner.workspace.dvc_lock_journal import Journal
 from dvc_runner.workspace.stamps import Stamp, of_one
 
 if TYPE_CHECKING:
@@ -36,27 +37,42 @@ class LockFiles:
     """The one writer of a project's dvc.lock files, while stages end in whatever order.
 
     A file is written at once where that is cheap, else as often as takes a small part of the time, and by
-    ``flush``: so what the writes cost does not grow with the square of the stages.
+    ``flush``: so what the writes cost does not grow with the square of the stages. What is not written yet
+    is in a journal.
     """
 
     def __init__(self, folder: Path) -> None:
-        """Write drafts in ``folder``."""
+        """Write drafts and the journal in ``folder``."""
         self._folder = folder
+        self._journal = Journal(folder)
         self._files: dict[Path, _LockFile] = {}
 
     def put(self, stage: "PipelineStage", rank: int) -> None:
         """Take a stage's entry; among new ones it comes by its rank, where ``dvc repro`` would have it."""
         lock = stage.dvcfile._lockfile  # noqa: SLF001 - DVC 3.67 has no other name for it
         path = Path(lock.path).resolve()
-        if path not in self._files:
-            self._files[path] = _LockFile(path, self._folder)
-        if self._files[path].put(stage.name, to_single_stage_lockfile(stage), rank):
+        block = block_of(stage.name, to_single_stage_lockfile(stage))
+        before = self._file(path).now(block)
+        if self._file(path).put(block, rank):
             stage.repo.scm_context.track_file(lock.relpath)
-        self._files[path].write(if_cheap=True)
+            if self.write() is not None:
+                outs = [out.fs_path for out in stage.outs if out.protocol == "local"]
+                self._journal.add(path, block, rank, before, outs)
+
+    def replay(self) -> None:
+        """Write what a run that was killed had not; what was written or touched since stays as it is."""
+        for path, note in self._journal.left():
+            if self._file(path).now(note.block) == note.before:
+                self._file(path).put(note.block, note.rank)
+        self.flush()
+        self._files.clear()
 
     def write(self) -> float | None:
         """Write where that is cheap; give the seconds until it is for the others, None if there are none."""
-        return min(filter(None, [file.write(if_cheap=True) for file in self._files.values()]), default=None)
+        seconds = min(filter(None, [file.write(if_cheap=True) for file in self._files.values()]), default=None)
+        if seconds is None:
+            self._journal.clear()
+        return seconds
 
     def stamps(self) -> dict[str, Stamp | None]:
         """Give what the files look like that were written, or read to be, as we left them."""
@@ -66,6 +82,12 @@ class LockFiles:
         """Write what is not yet written."""
         for file in self._files.values():
             file.write(if_cheap=False)
+        self._journal.clear()
+
+    def _file(self, path: Path) -> "_LockFile":
+        if path not in self._files:
+            self._files[path] = _LockFile(path, self._folder)
+        return self._files[path]
 
 
 class _LockFile:
@@ -81,10 +103,13 @@ class _LockFile:
         self.seen: Stamp | None = None
         self._read()
 
-    def put(self, name: str, entry: dict[str, Any], rank: int) -> bool:
-        """Take an entry; say whether that changes the file."""
-        block = _block(name, entry)
-        self._mine[name] = (rank, block)
+    def now(self, block: str) -> str | None:
+        """Give the block in whose place one would come."""
+        return self._entries.now(_name(block))
+
+    def put(self, block: str, rank: int) -> bool:
+        """Take a stage's block; say whether that changes the file."""
+        self._mine[_name(block)] = (rank, block)
         changed = self._entries.put(block, rank)
         self._is_due = self._is_due or changed
         return changed
@@ -134,18 +159,20 @@ class _Blocks:
         inside = _TOP_LEVEL.search(rest)
         end = inside.start() if inside else len(rest)
         blocks = _BLOCK.findall(rest[:end])
-        found = cls(head=head + line, old={block.partition("\n")[0]: block for block in blocks}, tail=rest[end:])
+        found = cls(head=head + line, old={_name(block): block for block in blocks}, tail=rest[end:])
         has_comments = _LIKE_COMMENT.search(found.head + found.tail) or any(map(_has_comment, blocks))
         return None if has_comments or found.text() != text else found
 
+    def now(self, name: str) -> str | None:
+        return self.old.get(name) or self.new.get(name, (0, None))[1]
+
     def put(self, block: str, rank: int) -> bool:
         """Take a stage's block; say whether that changes anything."""
-        name = block.partition("\n")[0]
+        name = _name(block)
+        changed = self.now(name) != block
         if name in self.old:
-            changed = self.old[name] != block
             self.old[name] = block
         else:
-            changed = self.new.get(name) != (rank, block)
             self.new[name] = (rank, block)
         return changed
 
@@ -160,14 +187,17 @@ class _Commented:
     def __init__(self, text: str, path: Path) -> None:
         self._text = text
         self._path = path
-        blocks = (_block(name, entry) for name, entry in self._parsed()["stages"].items())
-        self._now = {block.partition("\n")[0]: block for block in blocks}
+        blocks = (block_of(name, entry) for name, entry in self._parsed()["stages"].items())
+        self._now = {_name(block): block for block in blocks}
         self._put: dict[str, tuple[int, str]] = {}
+
+    def now(self, name: str) -> str | None:
+        return self._now.get(name)
 
     def put(self, block: str, rank: int) -> bool:
         """Take a stage's block; say whether that changes anything."""
-        name = block.partition("\n")[0]
-        changed = self._now.get(name) != block
+        name = _name(block)
+        changed = self.now(name) != block
         self._now[name] = block
         self._put[name] = (rank, block)
         return changed
@@ -184,8 +214,13 @@ class _Commented:
         return whole
 
 
-def _block(name: str, entry: Mapping[str, Any]) -> str:
+def block_of(name: str, entry: Mapping[str, Any]) -> str:
+    """Give the text of a stage's entry."""
     return str(dumps_yaml({"stages": {name: entry}}).partition("\n")[2])
+
+
+def _name(block: str) -> str:
+    return block.partition("\n")[0]
 
 
 def _has_comment(block: str) -> bool:

@@ -61,6 +61,7 @@ class DvcProject(DvcPlan):
             patiently(lambda: stack.enter_context(lock_repo(self._repo)), self.root)
             self.turn = Turn(self._repo.lock, on_wait)
             self._repo.scm_context.quiet = True
+            self._lock_files.replay()
             self._watch = Watch(self._repo) if is_watched else None
             try:
                 yield

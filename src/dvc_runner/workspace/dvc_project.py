@@ -69,6 +69,7 @@ class DvcProject(DvcPlan):
                 with INTERRUPTS.postponed():
                     if self.turn.is_held:
                         self._lock_files.flush()
+                        self._ignored.sort()
                     self._repo.scm_context.ignored_paths = []
                     if self._repo.scm_context.autostage:
                         self._repo.scm_context.track_changed_files()
@@ -95,6 +96,7 @@ class DvcProject(DvcPlan):
             return None
         with told():
             self._lock_files.flush()
+            self._ignored.sort()
             for address in done:
                 if not self._watch.is_proved(address):
                     self.reasons(address, forced=False)

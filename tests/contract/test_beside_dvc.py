@@ -23,6 +23,7 @@ Here = Callable[..., Any]
 LIMIT_S = 60
 # Longer than one try, which is the limit here.
 HELD_S = 6
+STAGES = 8
 # Holds DVC's lock, as any dvc command does, until it is told to end.
 HOLDER = """
 import sys
@@ -197,3 +198,36 @@ def test_an_interrupt_ends_a_run_that_waits_for_an_out(project: Project) -> None
     assert run.returncode == EXIT_INTERRUPTED, text
     assert "Traceback" not in text
     assert project.outcomes() == {"a": "cancelled"}
+
+
+@cases(
+    "command, fails",
+    {
+        # Files that no dvc.lock tells of yet are in its way.
+        "checkout": (["checkout"], {True, False}),
+        "push": (["push"], {False}),
+        "repro of another stage": (["repro", "--force", "other"], {False}),
+    },
+)
+def test_real_commands_beside_a_run(project: Project, command: list[str], fails: set[bool]) -> None:
+    store = project.root.with_name("store")
+    project.write(".dvc/config", f"[core]\n    remote = store\n['remote \"store\"']\n    url = {store}\n")
+    project.stages(
+        **{f"s{n}": {"cmd": f"sleep 0.5; echo {n} > {n}.txt", "outs": [f"{n}.txt"]} for n in range(STAGES)},
+        other={"cmd": "sleep 0.5; echo > other.txt", "outs": ["other.txt"]},
+    )
+    count = 0
+    with project.started("dvc-runner", "run", "--jobs", "2", "--glob", "s*") as run:
+        assert until(lambda: bool(project.records()), LIMIT_S)
+        while run.poll() is None:
+            done = project.dvc(*command)
+            assert bool(done.code) in fails, done.text
+            assert "Traceback" not in done.text
+            count += 1
+        text, _ = run.communicate()
+    assert run.returncode == 0, text
+    assert count > 1
+    assert set(project.outcomes().values()) == {"ran"}
+    project.dvc("repro", "other").ended(0)
+    assert len(project.lock()) == STAGES + 1
+    assert project.dvc("status").out.strip() == "Data and pipelines are up to date."

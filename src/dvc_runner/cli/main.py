@@ -5,9 +5,10 @@ import os
 import sys
 from collections.abc import Callable
 from functools import partial
+from pathlib import Path
 from typing import NoReturn
 
-from dvc_runner.cli import model_options, options, quick, settings
+from dvc_runner.cli import model_options, options, owner, quick, settings
 from dvc_runner.cli.printing import err, print_anything
 from dvc_runner.errors import EXIT_INTERRUPTED, DvcRunnerError, of_os_error
 from dvc_runner.interrupts import INTERRUPTS
@@ -41,6 +42,8 @@ def main(arguments: list[str] | None = None) -> int:
 
 
 def _dispatch(parsed: argparse.Namespace) -> int:
+    if parsed.command != "exec":  # DVC, which started that, has made files of its own already
+        owner.become(Path.cwd())
     settings.prepare_for_dvc()
     if parsed.command == "run" and not parsed.dry:
         return quick.run(parsed)

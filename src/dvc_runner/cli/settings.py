@@ -200,3 +200,10 @@ def prepare_for_dvc() -> None:
         getpass.getuser()
     except (KeyError, OSError):
         os.environ["LOGNAME"] = str(os.getuid())
+
+
+def be_at_home(name: str, home: str) -> None:
+    """Have the environment be that of the user whom we have become; a home that is open to them stays."""
+    os.environ["USER"] = os.environ["LOGNAME"] = name
+    if not os.access(os.environ.get("HOME", ""), os.W_OK):
+        os.environ["HOME"] = home

@@ -1,0 +1,83 @@
+"""A runner that is root on somebody else's project."""
+
+import os
+import sys
+import warnings
+from pathlib import Path
+
+import pytest
+from tests.support.people import SOMEBODY, give
+from tests.support.projects import Project
+
+from dvc_runner.cli import owner
+from dvc_runner.errors import EXIT_CONFIGURATION
+
+pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="only root can become somebody else")
+
+
+def in_a_child(root: Path) -> list[str]:
+    """Become the owner of ``root`` in a process of its own; give what it then is, and whose what it makes is."""
+    read, write = os.pipe()
+    with warnings.catch_warnings():
+        # What other threads hold is of no concern to what the child does.
+        warnings.simplefilter("ignore", DeprecationWarning)
+        pid = os.fork()
+    if pid == 0:
+        try:
+            # Root's Python may lie where others may not look; what is needed is imported.
+            sys.path.clear()
+            sys.executable = "/bin/sh"
+            os.environ.update(DOCKER_HOST=f"unix://{root}/engine", HOME="/root", LOGNAME="root")
+            owner.become(root)
+            made = root / "made"
+            made.mkdir()
+            found = made.stat()
+            groups = sorted(set(os.getgroups()) - {os.getgid()})
+            whose = [os.getuid(), os.geteuid(), os.getgid(), groups, found.st_uid, found.st_gid]
+            words = " ".join(map(str, [*whose, os.environ["LOGNAME"]]))
+        except BaseException as error:  # noqa: BLE001 - nothing of pytest's may run in the child
+            words = repr(error)
+        os.write(write, words.encode())
+        os._exit(0)
+    os.close(write)
+    with os.fdopen(read) as file:
+        said = file.read()
+    os.waitpid(pid, 0)
+    return said.split(maxsplit=6)
+
+
+@pytest.fixture
+def theirs(project: Project) -> Project:
+    """A project of somebody's, in a folder of root's that others may not enter."""
+    give(project.root)
+    return project
+
+
+def open_up(root: Path) -> None:
+    for parent in root.parents:
+        if parent.stat().st_mode & 0o005 != 0o005:
+            parent.chmod(parent.stat().st_mode | 0o005)
+
+
+def test_it_becomes_the_owner_who_may_use_the_engine(theirs: Project) -> None:
+    open_up(theirs.root)
+    socket = theirs.write("engine", "")
+    socket.chmod(0o660)
+    os.chown(socket, 0, 4321)
+    me = str(SOMEBODY)
+    assert in_a_child(theirs.root) == [me, me, me, "[4321]", me, me, me]
+
+
+def test_it_refuses_where_the_owner_cannot_go_on(theirs: Project) -> None:
+    before = theirs.files()
+    done = theirs.run("run").ended(EXIT_CONFIGURATION)
+    assert f"sudo -u '#{SOMEBODY}'" in done.err
+    assert f"--user {SOMEBODY}:{SOMEBODY}" in done.err
+    assert theirs.files() == before
+    assert [path for path in theirs.root.rglob("*") if path.lstat().st_uid != SOMEBODY] == []
+
+
+def test_it_stays_root_in_a_project_of_roots(project: Project) -> None:
+    open_up(project.root)
+    project.write("engine", "")
+    assert in_a_child(project.root)[0] == "0"

@@ -335,3 +335,30 @@ def test_a_stage_ends_with_a_runner_that_is_killed(project: Project) -> None:
         process.kill()
         process.wait()
     assert until(lambda: not with_mark(str(scratch)), 10)
+
+
+ENDS_WELL_AT_THE_SIGNAL = """
+import signal, sys, time
+signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
+print('begun', flush=True)
+time.sleep(60)
+"""
+
+
+@cases(
+    "code, container, begun, told",
+    {
+        "timed out": (ENDS_WELL_AT_THE_SIGNAL, {"timeout": "1s"}, 2, "timeout"),
+        "hidden from it": ("print('begun', flush=True); open('in.txt')", {}, 1, "not among its deps"),
+    },
+)
+def test_a_repeat_is_for_what_it_may_mend(
+    project: Project, code: str, container: dict[str, Any], begun: int, told: str
+) -> None:
+    lay(project.root, {"in.txt": "1"})
+    project.stages(one=project.stage("one", code, outs=["out.txt"], container={"retries": 1, **container}))
+    done = project.json()
+    assert done.code == EXIT_STAGE_FAILED, done.text
+    (end,) = [event for event in done.events if event["event"] == "stage_end"]
+    assert project.read(end["log"]).splitlines().count("begun") == begun
+    assert told in end["error"]

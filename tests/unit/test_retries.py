@@ -83,6 +83,7 @@ WELL = (Ending.EXITED, 0)
         "killed, then well": ([(Ending.KILLED, 137), WELL], 1, 2, True),
         "vanished, then well": ([(Ending.VANISHED, -1), WELL], 1, 2, True),
         "timed out, then well": ([(Ending.TIMED_OUT, 143), WELL], 1, 2, True),
+        "timed out, ended well at the signal, then well": ([(Ending.TIMED_OUT, 0), WELL], 1, 2, True),
         "out of memory stays so": ([(Ending.OUT_OF_MEMORY, 137), WELL], 2, 1, False),
     },
 )
@@ -101,6 +102,19 @@ def test_a_missing_out_is_no_matter_of_luck(tmp_path: Path) -> None:
     performed, _ = perform(tmp_path, executor, retries=3)
     assert len(executor.scratches) == 1
     assert "out.txt" in str(performed.error)
+
+
+UNREADABLE = "FileNotFoundError: [Errno 2] No such file or directory: 'data.csv'"
+
+
+@cases("says, tries", {"of a hidden file": (UNREADABLE, 1), "of another": (UNREADABLE.replace("data", "other"), 3)})
+def test_what_is_hidden_from_a_stage_stays_so(says: str, tries: int, tmp_path: Path) -> None:
+    (tmp_path / "data.csv").touch()
+    executor = Scripted([FAILED])
+    executor.says = [says]
+    performed, _ = perform(tmp_path, executor, retries=2)
+    assert len(executor.scratches) == tries
+    assert ("data.csv" in str(performed.error)) == (tries == 1)
 
 
 def test_no_line_is_lost_for_ending_like_a_secret(tmp_path: Path) -> None:

@@ -53,12 +53,16 @@ class Surroundings:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Performed:
-    """What came of a stage's command: ``error`` says how it failed, None if it did not."""
+    """What came of a stage's command: ``error`` says how it failed, None if it did not.
+
+    It is ``explained`` where the stage's words told of something that is hidden from it.
+    """
 
     environment: Environment
     ended: ContainerExit
     undeclared_writes: tuple[str, ...] = ()
     error: DvcRunnerError | None = None
+    explained: bool = False
 
 
 def run_stage(
@@ -89,7 +93,7 @@ def run_stage(
     environment = prepare(stage)
     performed = attempt.make(environment, masked)
     for left in reversed(range(container.retries)):
-        if not _mended_by_a_repeat(performed.ended):
+        if not _mended_by_a_repeat(performed):
             break
         masked(f"warning: {performed.error}; trying again, {left} more to come")
         performed = attempt.make(environment, masked)
@@ -115,9 +119,11 @@ def attempt_of(stage: Stage, around: Surroundings, *, confirm: Callable[[], None
     )
 
 
-def _mended_by_a_repeat(ended: ContainerExit) -> bool:
-    """Say whether the same command may end otherwise: not with the same memory, nor if it ended well."""
-    return ended.code != 0 and ended.ending is not Ending.OUT_OF_MEMORY
+def _mended_by_a_repeat(performed: Performed) -> bool:
+    """Say whether the same command may end otherwise: not with the same memory, deps or lack of an out."""
+    if performed.ended.ending is Ending.EXITED:
+        return performed.ended.code != 0 and not performed.explained
+    return performed.ended.ending is not Ending.OUT_OF_MEMORY
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -156,11 +162,11 @@ class Attempt:
                 ended = around.executor.execute(spec, heard)
             finally:
                 on_line.flush()
-            error = failure(stage, ended)
+            error = found = failure(stage, ended)
             if error and ended.ending is Ending.EXITED:
                 seen_as = (WORKSPACE, str(scratch.workspace), str(around.root))
                 error = undeclared.explained(error, stage, words, undeclared.Place(root=around.root, seen_as=seen_as))
-            performed = Performed(environment=environment, ended=ended, error=error)
+            performed = Performed(environment=environment, ended=ended, error=error, explained=error is not found)
             if performed.error:
                 return performed
             try:

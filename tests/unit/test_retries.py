@@ -122,3 +122,9 @@ def test_no_line_is_lost_for_ending_like_a_secret(tmp_path: Path) -> None:
     executor.says = ["it is hunter2!", "it is hunt"]
     _, said = perform(tmp_path, executor, retries=0, settings={"MLFLOW_TRACKING_PASSWORD": "hunter2"})
     assert said == ["it is *****!", "it is hunt"]
+
+
+def test_who_killed_a_stage_is_not_guessed(tmp_path: Path) -> None:
+    performed, _ = perform(tmp_path, Scripted([(Ending.KILLED, 137)]), retries=0)
+    assert "exit code 137" in str(performed.error)
+    assert "outside" not in str(performed.error)

@@ -215,8 +215,9 @@ def failure(stage: Stage, ended: ContainerExit) -> StageError | None:
             "raise meta.container.memory in dvc.yaml, or let it need less",
         ),
         Ending.KILLED: (
-            f"was killed from outside after {seconds}",
-            "run again; if it is killed again, look at the machine's memory",
+            # An engine does not tell a SIGKILL from a command that ends so by itself.
+            f"ended after {seconds} with exit code {ended.code}, as what is killed does",
+            "see whether its own words say why; if something killed it, look at the machine's memory, and run again",
         ),
         Ending.VANISHED: (
             "vanished: its container was removed, or the engine went away",

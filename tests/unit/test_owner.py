@@ -1,11 +1,13 @@
 """A runner that is root on somebody else's project."""
 
+import dataclasses
 import os
 import sys
 import warnings
 from pathlib import Path
 
 import pytest
+from tests.support.cases import cases
 from tests.support.people import SOMEBODY, give
 from tests.support.projects import Project
 
@@ -68,9 +70,17 @@ def test_it_becomes_the_owner_who_may_use_the_engine(theirs: Project) -> None:
     assert in_a_child(theirs.root) == [me, me, me, "[4321]", me, me, me]
 
 
-def test_it_refuses_where_the_owner_cannot_go_on(theirs: Project) -> None:
+@cases(
+    "prefix, why",
+    {
+        "they may not enter its folder": ((), "may not read"),
+        "root may not become them": (("setpriv", "--bounding-set=-setuid,-setgid"), "may not become them"),
+    },
+)
+def test_it_refuses_where_it_cannot_go_on_as_the_owner(theirs: Project, prefix: tuple[str, ...], why: str) -> None:
     before = theirs.files()
-    done = theirs.run("run").ended(EXIT_CONFIGURATION)
+    done = dataclasses.replace(theirs, prefix=prefix).run("run").ended(EXIT_CONFIGURATION)
+    assert why in done.err
     assert f"sudo -u '#{SOMEBODY}'" in done.err
     assert f"--user {SOMEBODY}:{SOMEBODY}" in done.err
     assert theirs.files() == before

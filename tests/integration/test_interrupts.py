@@ -1,7 +1,9 @@
 """Signals at the worst moments: in the grace time, in the middle of create."""
 
-import shutil
+import os
 import signal
+import subprocess
+import sys
 import threading
 from collections.abc import Iterator
 
@@ -12,12 +14,19 @@ from tests.support.projects import Project
 from tests.support.started import until_begun
 from tests.support.waiting import until
 
-from dvc_runner.engine import containers as engine_containers
 from dvc_runner.errors import EXIT_INTERRUPTED
 from dvc_runner.workspace.places import FOLDER
 
 pytestmark = pytest.mark.engine
-FAR_FUTURE = 10**11
+OLD = 10**9
+# A run at some later time: what is there by then is older than what is about to start.
+LATER = """
+import sys
+from dvc_runner.executors import docker
+docker.CORPSE_AGE_S = -60
+from dvc_runner.cli.main import main
+sys.exit(main())
+"""
 DEAF = """
 import pathlib, signal, time
 pathlib.Path('out.txt').write_text('half')
@@ -112,7 +121,7 @@ def test_a_signal_in_the_middle_of_create_leaves_nothing(
 
 
 @cases("create", {"the guard": [2], "the stage": [3]})
-def test_what_a_kill_in_the_middle_of_create_leaves_is_swept(
+def test_what_a_kill_in_the_middle_of_create_leaves_is_swept_by_the_next_run(
     waiting: Project, containers: Engine, gate: Gate, create: int
 ) -> None:
     before = waiting.files()
@@ -123,8 +132,10 @@ def test_what_a_kill_in_the_middle_of_create_leaves_is_swept(
         gate.open.set()
         process.communicate(timeout=60)
     assert until(lambda: {one["State"] for one in containers.ours()} == {"created"}), containers.ours()
-    engine_containers.sweep(containers.api, older_than=FAR_FUTURE)
-    assert containers.none_left(0)
     assert waiting.files() == before
     for scratch in (waiting.root / FOLDER / "scratch").iterdir():
-        shutil.rmtree(scratch)
+        os.utime(scratch, (OLD, OLD))
+    waiting.write("data/wait", "no")
+    later = [*waiting.prefix, sys.executable, "-c", LATER, "run", "--force"]
+    subprocess.run(later, cwd=waiting.root, env=waiting.env, stdin=subprocess.DEVNULL, check=True)
+    assert containers.none_left(0), containers.ours()

@@ -15,6 +15,7 @@ from typing import Any
 
 import pytest
 from docker.errors import NotFound
+from tests.support.cases import cases
 from tests.support.engines import Engine
 from tests.support.projects import Project
 from tests.support.started import started
@@ -31,6 +32,7 @@ SCRIPT = (sys.executable, "scripts/in_container.py")
 COMPOSE = ("docker", "compose", "run", "--rm")
 OF_THE_CLIENT = ("DVC_RUNNER_CONTAINER=", "DVC_RUNNER_CLIENT=", "DVC_RUNNER_HANDED_OVER=", "DVC_RUNNER_GIT_USER=")
 BEGIN_S = 120
+OLD = 10**9
 
 
 @pytest.fixture
@@ -204,6 +206,55 @@ def test_a_client_that_is_killed_takes_its_runner_along(
     assert {name: text for name, text in housed.files().items() if not name.startswith(".local/")} == before
     housed.write("data/wait", "no")
     housed.json().ended(0)
+
+
+@cases(
+    "act, number",
+    {
+        "docker kill": ("kill", "SIGKILL"),
+        "docker kill -s HUP": ("kill", "SIGHUP"),
+        "docker rm -f": ("remove", ""),
+    },
+)
+def test_a_runner_that_is_ended_takes_its_stages_along(
+    housed: Project, containers: Engine, runners: Runners, act: str, number: str
+) -> None:
+    before = housed.files()
+    with begun(housed, containers, [*SCRIPT, "run"]) as process:
+        assert until(lambda: {one["State"] for one in containers.ours()} == {"running"}, BEGIN_S)
+        runner = runners.one()["Id"]
+        if act == "kill":
+            containers.api.kill(runner, signal=number)
+        else:
+            containers.api.remove_container(runner, force=True)
+        process.wait(60)
+        assert runners.gone()
+    assert containers.none_left(), containers.ours()
+    assert {name: text for name, text in housed.files().items() if not name.startswith(".local/")} == before
+    for scratch in (housed.root / SCRATCH).iterdir():
+        os.utime(scratch, (OLD, OLD))
+    housed.write("data/wait", "no")
+    assert housed.json("--force").ended(0).outcomes == {"one": "ran"}
+
+
+def test_a_runner_that_is_root_leaves_nothing_of_roots(housed: Project, containers: Engine, runners: Runners) -> None:
+    if os.geteuid() != 0:
+        pytest.skip("the project is to be somebody else's than the engine's root")
+    del runners
+    built = subprocess.run([*housed.prefix, *SCRIPT, "--version"], cwd=housed.root, env=housed.env, check=False)
+    assert built.returncode == 0
+    housed.write("data/wait", "no")
+    shutil.rmtree(housed.root / ".dvc/tmp")
+    found = variables(housed)
+    mounted = {str(housed.root): "/workspace", found["ENGINE_SOCKET"]: "/var/run/docker.sock"}
+    volumes = [f"--mount=type=bind,source={source},target={target}" for source, target in mounted.items()]
+    settings = ["--user=0:0", "--network=host", f"--env=BASE_IMAGE={found['DVC_RUNNER_BASE_IMAGE']}"]
+    command = ["docker", "run", "--rm", *settings, *volumes, found["DVC_RUNNER_IMAGE"], "run", "--force"]
+    done = subprocess.run(command, env=housed.env, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert containers.none_left()
+    owner = housed.root.stat().st_uid
+    assert [path for path in housed.root.rglob("*") if path.lstat().st_uid != owner] == []
 
 
 def client(container: dict[str, Any]) -> int:

@@ -10,12 +10,13 @@ import sys
 from collections.abc import Callable
 from importlib.metadata import version as installed
 from pathlib import Path
+from typing import Any
 
 import pytest
 import requests
 from tests.servers.conftest import Fronts, Place
 from tests.support.mlflow_servers import NEWEST, chosen
-from tests.support.projects import Project
+from tests.support.projects import Finished, Project
 
 ROOT = Path(__file__).parents[2]
 sys.path.append(str(ROOT / "scripts"))
@@ -59,6 +60,51 @@ def test_the_pipeline_leaves_a_run_a_version_and_its_alias(pipeline: Project, fr
     # The first goes into production; the same forest again does not beat it, which its reader has to find out.
     assert aliases["production"] == (before or pointer["model_version"])
     assert tags["promotion.production_version"] == (before or "null")
+
+
+@pytest.mark.parametrize("way", WAYS)
+def test_its_versions_are_listed_compared_moved_and_traced(pipeline: Project, fronts: Fronts, way: str) -> None:
+    place = fronts.place(way)
+
+    def models(*arguments: str) -> Finished:
+        return pipeline.run("models", *arguments, env=place.settings).ended(0)
+
+    def told(*arguments: str) -> dict[str, Any]:
+        found: dict[str, Any] = json.loads(models(*arguments, "--json").out)
+        return found
+
+    def listed() -> dict[str, Any]:
+        return next((one for one in told("list")["models"] if one["name"] == MODEL), {"versions": []})
+
+    while len(listed()["versions"]) < 2:  # the tests above left some, unless this one is run alone
+        pipeline.run("run", "--force", "--single-item", "train", "evaluate", env=place.settings).ended(0)
+    newest, before = listed()["versions"][0]["version"], listed()["aliases"]["production"]
+    assert models("list", MODEL).out.splitlines()[0].startswith(f"version {newest} ")
+
+    shown = told("show", newest)
+    assert shown["run"]["status"] == "FINISHED"
+    assert {"oob_accuracy", "macro_f1"} <= shown["run"]["metrics"].keys()
+    assert told("show")["version"] == before
+
+    lines = models("compare", "production", newest).out.splitlines()
+    assert lines[0].split() == ["params", "version", before, "version", newest]
+    assert "macro_f1" in [line.split()[0] for line in lines if line]
+
+    lineage = told("lineage", newest)  # the whole file: tags tell of no stages before it
+    assert lineage["git_commit"] == pipeline.git("rev-parse", "HEAD").strip()
+    assert [one["stage"] for one in lineage["upstream"]] == ["preprocess", "ingest"]
+
+    moves = told("history")["history"]
+    models("promote", newest, "--why", "schöner")
+    assert listed()["aliases"]["production"] == newest
+    assert "archived" in told("show", before)["tags"]
+    models("rollback")
+    assert listed()["aliases"]["production"] == before
+    assert "archived" not in told("show", before)["tags"]
+    made = told("history")["history"][len(moves) :]
+    assert [(one["from_version"], one["to_version"]) for one in made] == [(before, newest), (newest, before)]
+    assert made[0]["why"] == "schöner"
+    assert "schöner" in models("history").out
 
 
 @pytest.mark.parametrize("way", WAYS)

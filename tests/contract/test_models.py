@@ -122,6 +122,37 @@ def test_compares_and_marks_what_differs(registry: Registry, tmp_path: Path) -> 
     assert len(registry.json("compare", one, two)["versions"]) == 2
 
 
+def test_compares_what_stages_were_given_back_to_the_first(registry: Registry, tmp_path: Path) -> None:
+    one, two, untold = (registry.version() for _ in range(3))
+    for version, size in ((one, 0.3), (two, 0.25)):
+        upstream = [
+            {"stage": "prepare", "params": {"params.yaml": {"prepare": {"size": size, "drop": ["a", "<b>"]}, "n": 1}}},
+            {"stage": "load", "params": {}},
+        ]
+        told = {"stage": "train", "params": {"params.yaml": {"train": {"seed": None}}}, "upstream": upstream}
+        registry.server.upload(registry.json("show", version)["run"]["run_id"], "lineage.json", json.dumps(told))
+    page = tmp_path / "page.html"
+    printed = registry.models("compare", one, two, "--html", str(page)).ended(0).out
+    part = printed.partition("params of stages")[2].partition("\n\n")[0].splitlines()[1:]
+    assert [line.split(maxsplit=1)[0] for line in part] == ["prepare:", "prepare:", "≠", "train:"]
+    assert part[2].split() == ["≠", "prepare:", "params.yaml:prepare.size", "0.3", "0.25"]
+    assert part[3].split() == ["train:", "params.yaml:train.seed", "null", "null"]
+    assert page.read_text("utf-8").count("<tr class=differs>") == 1
+    assert "[&quot;a&quot;, &quot;&lt;b&gt;&quot;]" in page.read_text("utf-8")
+    given = [found["stage_params"] for found in registry.json("compare", one, untold)["versions"]]
+    assert given[0]["prepare: params.yaml:n"] == "1"
+    assert given[1] == {}
+    assert "params of stages" not in registry.models("compare", untold, untold).ended(0).out
+
+
+def test_a_lineage_of_another_form_is_compared_for_what_it_has(registry: Registry) -> None:
+    one = registry.version()
+    run_id = registry.json("show", one)["run"]["run_id"]
+    for told in (LINEAGE, {"params": {"p.yaml": {"n": 1}}, "upstream": ["load", {"stage": "a"}, {"params": 3}]}):
+        registry.server.upload(run_id, "lineage.json", json.dumps(told))
+        assert registry.models("compare", one, one).ended(0).out.startswith("   params")
+
+
 def test_what_differs_in_a_digit_that_is_not_shown_is_marked_too(registry: Registry) -> None:
     one, two = registry.version(accuracy=0.97777777), registry.version(accuracy=0.97777778)
     lines = registry.models("compare", one, two).ended(0).out.splitlines()

@@ -76,9 +76,12 @@ def _compare(server: TrackingServer, known: RegisteredModel, parsed: argparse.Na
     found = [_candidate(server, known, wanted) for wanted in parsed.versions]
     if parsed.html == "":
         raise UsageError("--html needs the name of a file", remedy="as in  --html compared.html")
+    params = [lineage.params_of_stages(lineage.of(server, one.run)) if one.run else {} for one in found]
     if parsed.html:
-        Path(parsed.html).write_text(report.page(f"{known.name}: versions compared", found), encoding="utf-8")
-    return _told(parsed, {"versions": [report.as_json(known, one) for one in found]}, report.comparison(found))
+        page = report.page(f"{known.name}: versions compared", found, params)
+        Path(parsed.html).write_text(page, encoding="utf-8")
+    listed = [{**report.as_json(known, one), "stage_params": given} for one, given in zip(found, params, strict=True)]
+    return _told(parsed, {"versions": listed}, report.comparison(found, params))
 
 
 def _history(server: TrackingServer, known: RegisteredModel, parsed: argparse.Namespace) -> int:

@@ -91,8 +91,13 @@ def of_moves(moves: Sequence[Move]) -> list[str]:
     )
 
 
-def rows_of(found: Sequence[Candidate]) -> list[tuple[str, list[Row]]]:
-    """Give what versions have beside each other: a title, and rows of mark, name and values."""
+def rows_of(found: Sequence[Candidate], stage_params: Sequence[Mapping[str, str]]) -> list[tuple[str, list[Row]]]:
+    """Give what versions have beside each other: a title, and rows of mark, name and values.
+
+    Args:
+        found: The versions.
+        stage_params: For each of them, what its stages were given.
+    """
     params = [one.run.params if one.run else {} for one in found]
     metrics = [one.run.metrics if one.run else {} for one in found]
     lineage = [
@@ -102,16 +107,17 @@ def rows_of(found: Sequence[Candidate]) -> list[tuple[str, list[Row]]]:
     parts: list[tuple[str, Sequence[Mapping[str, object]]]] = [
         ("params", params),
         ("metrics", metrics),
+        ("params of stages", stage_params),
         ("lineage", lineage),
     ]
     return [(title, _rows(values)) for title, values in parts if any(values)]
 
 
-def comparison(found: Sequence[Candidate]) -> list[str]:
+def comparison(found: Sequence[Candidate], stage_params: Sequence[Mapping[str, str]]) -> list[str]:
     """Give it as lines; ``≠`` marks what differs."""
     names = [f"version {one.version.version}" for one in found]
     lines: list[str] = []
-    for title, rows in rows_of(found):
+    for title, rows in rows_of(found, stage_params):
         lines += [
             *([""] if lines else []),
             *table([("", title, *names), *((mark, name, *cut) for mark, name, cut in _cut(rows))]),
@@ -119,11 +125,11 @@ def comparison(found: Sequence[Candidate]) -> list[str]:
     return lines
 
 
-def page(title: str, found: Sequence[Candidate]) -> str:
+def page(title: str, found: Sequence[Candidate], stage_params: Sequence[Mapping[str, str]]) -> str:
     """Give it as an HTML page; what differs is coloured."""
     names = "".join(f"<th>version {html.escape(one.version.version)}</th>" for one in found)
     tables = []
-    for name, rows in rows_of(found):
+    for name, rows in rows_of(found, stage_params):
         body = "".join(
             f"<tr{' class=differs' if mark == DIFFERS else ''}><td>{mark}</td><td>{html.escape(key)}</td>"
             + "".join(f"<td>{html.escape(value)}</td>" for value in values)

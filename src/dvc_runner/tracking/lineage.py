@@ -2,7 +2,7 @@
 
 import json
 import urllib.parse
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 from dvc_runner.errors import ConfigurationError
@@ -65,6 +65,27 @@ def _document(text: str | None) -> dict[str, Any] | None:
     except ValueError:
         return None
     return found if isinstance(found, dict) else None
+
+
+def params_of_stages(found: Mapping[str, Any]) -> dict[str, str]:
+    """Give the params that a lineage tells of, of its stage and of those before it, by ``STAGE: FILE:KEY``."""
+    upstream = found.get("upstream")
+    stages = [found, *(upstream if isinstance(upstream, list) else [])]
+    return {
+        f"{stage['stage']}: {file}:{key}": value
+        for stage in stages
+        if isinstance(stage, Mapping) and "stage" in stage and isinstance(stage.get("params"), Mapping)
+        for file, values in stage["params"].items()
+        for key, value in _flat(values)
+    }
+
+
+def _flat(value: object, path: str = "") -> Iterator[tuple[str, str]]:
+    if isinstance(value, Mapping) and value:
+        for key, inner in value.items():
+            yield from _flat(inner, f"{path}.{key}" if path else str(key))
+    else:
+        yield path, value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
 
 
 def _value(text: str) -> object:

@@ -1,14 +1,17 @@
 """Two clones that share data, run-cache, models and code by a stand-in for DagsHub, made of real parts."""
 
 import contextlib
+import io
 import json
 import re
 import subprocess
 import threading
+import zipfile
 from base64 import b64encode
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from urllib.parse import urlencode
 
 import pytest
 from tests.e2e.conftest import NO_ENGINE, ROOT, Clone
@@ -41,6 +44,12 @@ def cloned(
 def set_trees(clone: Clone, number: int) -> None:
     params = clone.folder / "params.yaml"
     params.write_text(re.sub(TREES, f"n_estimators: {number}", params.read_text()))
+
+
+def shows_a_credential(content: bytes, dagshub: DagsHub) -> bool:
+    """Say whether the token is there, plain or as basic auth sends it."""
+    basic = b64encode(f"ada:{dagshub.token}".encode())
+    return dagshub.token.encode() in content or basic in content
 
 
 @pytest.fixture(scope="module")
@@ -79,37 +88,62 @@ def test_who_sends_is_told(sender: tuple[Clone, list[str]], dagshub: DagsHub) ->
     assert not [words for words in told if dagshub.token in words]
 
 
-def test_no_credential_is_in_git_or_readable_by_others(sender: tuple[Clone, list[str]], dagshub: DagsHub) -> None:
+def test_no_credential_is_in_git_or_readable_by_others(
+    sender: tuple[Clone, list[str]], remote: Path, dagshub: DagsHub
+) -> None:
     clone, _ = sender
     holders = [
         path
         for path in clone.folder.rglob("*")
-        if path.is_file() and ".venv" not in path.parts and dagshub.token.encode() in path.read_bytes()
+        if path.is_file() and ".venv" not in path.parts and shows_a_credential(path.read_bytes(), dagshub)
     ]
     assert {path.relative_to(clone.folder).as_posix() for path in holders} == {".env", ".env.auto", ".dvc/config.local"}
     assert {path.stat().st_mode & 0o777 for path in holders} == {0o600}
     assert clone.run(["git", "check-ignore", *map(str, holders)]).count("\n") == len(holders)
+    for repository in (clone.folder, remote):
+        # What git keeps is compressed: only git can read it.
+        command = ["git", "-C", str(repository), "cat-file", "--batch-all-objects", "--batch"]
+        objects = subprocess.run(command, capture_output=True, check=True).stdout
+        assert b"Nine trees" in objects
+        assert b"n_estimators: 9" in objects
+        assert not shows_a_credential(objects, dagshub)
+
+
+def artifacts(dagshub: DagsHub, run_id: str, folder: str = "") -> Iterator[tuple[str, bytes]]:
+    """Give path and content of a run's artifacts, and of what is packed into them."""
+    asked = urlencode({"run_id": run_id, "path": folder} if folder else {"run_id": run_id})
+    for entry in json.loads(dagshub.read(f".mlflow/api/2.0/mlflow/artifacts/list?{asked}")).get("files", []):
+        path = entry["path"]
+        if entry["is_dir"]:
+            yield from artifacts(dagshub, run_id, path)
+            continue
+        content = dagshub.read(f".mlflow/get-artifact?{urlencode({'path': path, 'run_uuid': run_id})}")
+        yield path, content
+        if zipfile.is_zipfile(io.BytesIO(content)):
+            with zipfile.ZipFile(io.BytesIO(content)) as packed:
+                yield from ((f"{path}/{name}", packed.read(name)) for name in packed.namelist())
 
 
 def test_no_credential_is_in_mlflow(sender: tuple[Clone, list[str]], dagshub: DagsHub) -> None:
     del sender
 
-    def ask(route: str, **values: object) -> str:
-        return dagshub.ask("POST", f".mlflow/api/2.0/mlflow/{route}", body=json.dumps(values).encode())
+    def ask(route: str, **values: object) -> bytes:
+        return dagshub.read(f".mlflow/api/2.0/mlflow/{route}", json.dumps(values).encode() if values else None)
 
-    experiments = json.loads(ask("experiments/search", max_results=100).partition(" ")[2])["experiments"]
-    runs = ask("runs/search", experiment_ids=[one["experiment_id"] for one in experiments])
-    found = json.loads(runs.partition(" ")[2])["runs"]
-    files = [
-        dagshub.ask("GET", f".mlflow/get-artifact?path={path}&run_uuid={run['info']['run_id']}")
-        for run in found
-        for path in ("lineage.json", "evaluate/lineage.json")
-    ]
+    experiments = ask("experiments/search", max_results=100)
+    ids = [one["experiment_id"] for one in json.loads(experiments)["experiments"]]
+    runs = ask("runs/search", experiment_ids=ids)
+    found = {run["info"]["run_id"]: dict(artifacts(dagshub, run["info"]["run_id"])) for run in json.loads(runs)["runs"]}
     assert len(found) == 2
-    assert all(file.startswith("200") and "schema_version" in file for file in files)
-    models = dagshub.ask("GET", ".mlflow/api/2.0/mlflow/registered-models/get?name=iris-classifier")
-    for text in (runs, models, *files):
-        assert dagshub.token not in text
+    for files in found.values():
+        assert {"lineage.json", "evaluate/lineage.json", "model/model.skops/schema.json"} <= files.keys()
+        assert b"schema_version" in files["lineage.json"]
+    models = ask("registered-models/get?name=iris-classifier")
+    versions = ask("model-versions/search?max_results=100")
+    assert len(json.loads(versions)["model_versions"]) == 2
+    told = {"experiments": experiments, "runs": runs, "models": models, "versions": versions}
+    for named in (told, *found.values()):
+        assert [name for name, content in named.items() if shows_a_credential(content, dagshub)] == []
 
 
 def test_who_pulls_has_nothing_to_run(receiver: Clone, sender: tuple[Clone, list[str]]) -> None:
@@ -150,6 +184,24 @@ def test_the_local_default_comes_back(receiver: Clone) -> None:
     assert receiver.outcomes(receiver.make("run")) == dict.fromkeys(ALL, "skipped")
 
 
+def test_each_server_gets_the_model_once_and_switching_is_cheap(receiver: Clone) -> None:
+    tables = dict.fromkeys(("ingest", "preprocess"), "skipped")
+    trained, restored = (tables | dict.fromkeys(("train", "evaluate"), outcome) for outcome in ("ran", "restored"))
+    there = receiver.metadata()
+    receiver.make("disconnect-dagshub")
+    planned = receiver.make("plan")
+    assert f"is not at {receiver.tracking_uri()}" in planned
+    assert "/ada/iris.mlflow" not in receiver.tracking_uri()
+    assert receiver.outcomes(receiver.make("run")) == trained
+    here = receiver.metadata()
+    assert receiver.status_of(here["run_id"]) == "FINISHED"
+    for switch, expected in (("connect", there), ("disconnect", here), ("connect", there)):
+        receiver.make(f"{switch}-dagshub")
+        assert receiver.outcomes(receiver.make("run")) == restored
+        assert receiver.metadata() == expected
+        assert receiver.outcomes(receiver.make("run")) == dict.fromkeys(ALL, "skipped")
+
+
 @contextlib.contextmanager
 def inspecting(docker_host: str) -> Iterator[list[str]]:
     """Give what `docker inspect` shows of every container that is there inside the block."""
@@ -185,11 +237,9 @@ def test_containers_deliver_to_it_and_show_no_credential(
     assert clone.metadata()["run_id"] in dagshub.ask("GET", f".mlflow/api/2.0/mlflow/{version_of(clone)}")
     for container in ('"Image": "dvc-runner:', '"io.github.dvc-runner.stage": "train"'):
         assert [text for text in seen if container in text]
-    basic = b64encode(f"ada:{dagshub.token}".encode()).decode()
     logs = [file.read_text() for file in (clone.folder / ".dvc/tmp/dvc-runner").rglob("*") if file.is_file()]
     for text in (*seen, *logs, printed, (clone.folder / "dvc.lock").read_text()):
-        assert dagshub.token not in text
-        assert basic not in text
+        assert not shows_a_credential(text.encode(), dagshub)
 
     set_trees(clone, 12)
     clone.env["TRACKING_OFFLINE"] = "1"

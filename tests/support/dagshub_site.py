@@ -40,17 +40,18 @@ class DagsHub:
 
     def ask(self, method: str, path: str, *, user: str = "ada", token: str = "", body: bytes | None = None) -> str:
         """Ask below ``/ada/iris`` with basic auth; give the status and what was said."""
-        request = urllib.request.Request(f"{self.url}/ada/iris{path}", body, method=method)
-        word = b64encode(f"{user}:{token or self.token}".encode()).decode()
-        request.add_header("Authorization", f"Basic {word}")
-        if body is not None:
-            request.add_header("Content-Type", "application/json")
         try:
-            with urllib.request.urlopen(request, timeout=30) as answer:
+            with self._opened(method, path, user, token or self.token, body) as answer:
                 return f"{answer.status} {answer.read().decode()}"
         except urllib.error.HTTPError as error:
             with error:
                 return f"{error.code} {error.read().decode()}"
+
+    def read(self, path: str, body: bytes | None = None) -> bytes:
+        """Get, or post a body to, what has to be there; give what was said."""
+        with self._opened("GET" if body is None else "POST", path, "ada", self.token, body) as answer:
+            content: bytes = answer.read()
+        return content
 
     def s3(self, key: str = "", secret: str = "") -> Any:
         """Give a client of its storage."""
@@ -70,6 +71,13 @@ class DagsHub:
     def objects(self) -> list[str]:
         """Give the names of what its storage holds."""
         return [entry["Key"] for entry in self.s3().list_objects_v2(Bucket="dvc").get("Contents", [])]
+
+    def _opened(self, method: str, path: str, user: str, token: str, body: bytes | None) -> Any:
+        request = urllib.request.Request(f"{self.url}/ada/iris{path}", body, method=method)
+        request.add_header("Authorization", f"Basic {b64encode(f'{user}:{token}'.encode()).decode()}")
+        if body is not None:
+            request.add_header("Content-Type", "application/json")
+        return urllib.request.urlopen(request, timeout=30)
 
 
 @contextlib.contextmanager

@@ -7,9 +7,12 @@ from dataclasses import replace
 from mlflow_rest import Json, RefusedError, Server
 from sync_runs import FROM, Delivered
 
+from dvc_runner.tracking.aliases import ARCHIVED
 from dvc_runner.tracking.pointer import ModelPointer
 
 PAGE = 200
+# What is true at one server alone: where the version stood there, and what evaluate was allowed there.
+OWN = {FROM, ARCHIVED, "trusted_pickle"}
 
 
 def versions(server: Server, name: str | None = None) -> Iterator[Json]:
@@ -53,7 +56,7 @@ class VersionDeliverer:
         root = runs[run_id]["info"]["artifact_uri"].rstrip("/")
         if not version["source"].startswith(f"{root}/"):
             return f"not delivered: it lies at {version['source']}, not among the artifacts of its run"
-        tags = [tag for tag in version.get("tags", []) if tag["key"] != FROM]
+        tags = [tag for tag in version.get("tags", []) if tag["key"] not in OWN]
         copy = copies[run_id]
         body = {
             "name": name,

@@ -37,6 +37,7 @@ FILES = {
     "big": b"b" * 9**6,
 }
 MUTATION = ("POST", "PUT")
+OWN = {"archived": "2026-01-02T03:04:05.678Z", "trusted_pickle": "true"}
 
 
 @pytest.fixture(scope="session")
@@ -106,7 +107,14 @@ def record(server: Server, experiment: str, model: str | None = None, started: i
 def with_model(server: Server, run: dict[str, Any], model: str) -> None:
     with contextlib.suppress(RefusedError):  # it is there
         server.post("registered-models/create", {"name": model})
-    body = {"name": model, "source": f"{run['artifact_uri']}/model", "run_id": run["run_id"], "description": "why"}
+    tags = {"lineage.git_commit": "0123", "note": "ünïcode\nof two lines", **OWN}
+    body = {
+        "name": model,
+        "source": f"{run['artifact_uri']}/model",
+        "run_id": run["run_id"],
+        "description": "why",
+        "tags": [{"key": key, "value": value} for key, value in tags.items()],
+    }
     version = server.post("model-versions/create", body)["model_version"]["version"]
     server.post("registered-models/alias", {"name": model, "alias": "production", "version": version})
 
@@ -144,13 +152,25 @@ def whole(server: Server, run: dict[str, Any]) -> dict[str, Any]:
         "metrics": histories,
         "inputs": [(entry["dataset"], entry["tags"]) for entry in run.get("inputs", {}).get("dataset_inputs", [])],
         "artifacts": artifacts,
-        "versions": [(found["name"], found["source"].removeprefix(info["artifact_uri"])) for found in versions],
+        "versions": [
+            (
+                found["name"],
+                found["source"].removeprefix(info["artifact_uri"]),
+                {tag["key"]: tag["value"] for tag in found.get("tags", []) if tag["key"] not in {FROM, *OWN}},
+            )
+            for found in versions
+        ],
     }
 
 
 def numbers(server: Server, model: str) -> list[str]:
     found = server.pages("model-versions/search", "model_versions", filter=f"name = '{model}'")
     return sorted(version["version"] for version in found)
+
+
+def tags_of(server: Server, model: str, number: str) -> dict[str, str]:
+    found = server.get("model-versions/get", name=model, version=number)["model_version"]
+    return {tag["key"]: tag["value"] for tag in found["tags"]}
 
 
 @pytest.fixture
@@ -169,6 +189,8 @@ def test_all_of_it_arrives_once(clone: Path, serve: Callable[[str], Fronts], old
     told = sync(clone, source.uri, place.settings)
     assert held(target, unique) == held(source, unique)
     assert [len(run["versions"]) for run in held(target, unique)] == [1, 1]
+    delivered = [tags_of(target, unique, number) for number in ("2", "3")]
+    assert [tags.keys() for tags in delivered] == [{FROM, "lineage.git_commit", "note"}] * 2
     assert len(held(target, unique)[0]["metrics"]["loss"]) == 1501
     assert held(target, unique)[0]["artifacts"] == FILES
     assert numbers(target, unique) == ["1", "2", "3"]

@@ -16,6 +16,8 @@ URI = "MLFLOW_TRACKING_URI"
 TRAIN = f"{REGISTERS}register('iris')\n"
 EVALUATE = "import json; open('score.txt', 'w').write(json.load(open('model.json'))['run_id'])"
 WORDS = "is not at"
+DENIED = json.dumps({"error_code": "PERMISSION_DENIED", "message": "not yours"})
+BROKEN = json.dumps({"error_code": "INTERNAL_ERROR", "message": "it broke"})
 
 
 @pytest.fixture(scope="module")
@@ -163,10 +165,23 @@ def test_a_server_that_is_away_has_not_changed(trained: Project, servers: tuple[
     nothing_is_to_do(trained)
 
 
-def test_a_server_that_is_none_has_not_changed(trained: Project) -> None:
-    with web(lambda *_: Told(status=404)) as port:
+@cases(
+    "answer, told",
+    {
+        "401": (Told(status=401), "401"),
+        "403": (Told(status=403), "403"),
+        "403 of MLflow": (Told(status=403, kind="application/json", text=DENIED), "403"),
+        "404, a page": (Told(status=404), "404"),
+        "500": (Told(status=500), "500"),
+        "500 of MLflow": (Told(status=500, kind="application/json", text=BROKEN), "it broke"),
+        "200, a page": (Told(), "text/html"),
+    },
+)
+def test_a_server_that_does_not_serve_has_not_changed(trained: Project, answer: Told, told: str) -> None:
+    with web(lambda *_: answer) as port:
         elsewhere = trained.with_env(**{URI: f"http://127.0.0.1:{port}"})
-        assert "404" in elsewhere.run("run").ended(0).text
+        assert set(planned(elsewhere).values()) == {("skip",)}
+        assert told in elsewhere.run("run").ended(0).text
     assert set(trained.outcomes().values()) == {"skipped"}
 
 

@@ -8,6 +8,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import dvc
 import pytest
 import yaml
 from tests.support.cases import cases
@@ -52,6 +53,15 @@ def test_the_next_run_is_instant(ran: Project, here: Here) -> None:
         assert was_instant(ran)
         assert ran.outcomes() == dict.fromkeys(["folder", "file", "param"], "skipped")
         assert "nothing changed" in done.out
+
+
+def test_so_is_one_after_another_environment_got_a_link_to_the_program(ran: Project, here: Here) -> None:
+    here(ran, "run").ended(0)
+    link = Path(dvc.__file__).with_suffix(".link")
+    os.link(dvc.__file__, link)
+    link.unlink()
+    here(ran, "run").ended(0)
+    assert was_instant(ran)
 
 
 def test_so_is_one_of_other_targets_once_it_was_found_up_to_date(ran: Project, here: Here) -> None:

@@ -158,8 +158,10 @@ def test_who_pulls_can_make_the_version_again(receiver: Clone, dagshub: DagsHub)
     before = dagshub.ask("GET", ".mlflow/api/2.0/mlflow/registered-models/get?name=iris-classifier")
     printed = receiver.make("reproduce", f"V={version}")
     assert "reproduced:" in printed
-    compared = [line.split() for line in printed.splitlines() if line.split()[:1] in (["metric"], ["out"], ["image"])]
-    assert {"accuracy", "data/raw/iris.csv", "data/processed/train.csv"} <= {line[1] for line in compared}
+    compared = [line.split() for line in printed.splitlines() if line.split()[:1] in (["metric"], ["out"], ["file"])]
+    assert {"accuracy", "evaluate/confusion_matrix.csv", "data/raw/iris.csv", "data/processed/train.csv"} <= {
+        line[1] for line in compared
+    }
     assert ["n_estimators", "9", "9"] in [line.split()[1:] for line in printed.splitlines()]
     assert dagshub.ask("GET", ".mlflow/api/2.0/mlflow/registered-models/get?name=iris-classifier") == before
     assert len(receiver.run(["git", "worktree", "list"]).splitlines()) == 1

@@ -1,5 +1,6 @@
 """dvc-runner doctor on a real engine: what it proves where all is well, and what it says where something is not."""
 
+import dataclasses
 import json
 import os
 from pathlib import Path
@@ -73,8 +74,8 @@ def test_an_image_that_nobody_has(patient: Project) -> None:
 def test_an_engine_that_does_not_see_the_project(patient: Project) -> None:
     """A runner whose project is on a disk that the engine does not see: here, one that only it has mounted."""
     alone = ("unshare", *([] if os.geteuid() == 0 else ["--map-root-user"]), "--mount", "--propagation", "private")
-    hide = ("sh", "-c", 'mount -t tmpfs t .dvc/tmp && exec "$@"', "sh")
-    hidden = Project(root=patient.root, env=patient.env, prefix=(*alone, *hide))
+    hide = ("sh", "-c", 'mount -t tmpfs -o mode=777 t .dvc/tmp && exec "$@"', "sh")
+    hidden = dataclasses.replace(patient, prefix=(*alone, *hide, *patient.prefix))
     (patient.root / ".dvc/tmp").mkdir(exist_ok=True)
     with web(an_mlflow) as port:
         code, found = doctor(hidden, MLFLOW_TRACKING_URI=f"http://127.0.0.1:{port}")

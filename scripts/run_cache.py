@@ -5,6 +5,7 @@
 
 import os
 from pathlib import Path
+from typing import Any
 
 import yaml
 from dvc.config import RemoteConfigError
@@ -13,15 +14,17 @@ from dvc.repo import Repo
 from dvc_data.hashfile.hash_info import HashInfo
 from env_file import SettingsError
 
+Entry = dict[str, Any]
 
-def outs(runs: Path) -> set[str]:
-    """Return the MD5 of everything that the runs wrote; of a folder, that of its list, which ends in .dir."""
-    found = set()
-    for entry in runs.glob("??/*/*"):
+
+def entries(repo: Repo) -> list[tuple[Entry, list[Entry]]]:
+    """Return what each run was, and those of its outs that have an MD5; a folder's is that of its list, with .dir."""
+    found = []
+    for file in (Path(repo.cache.legacy.path) / "runs").glob("??/*/*"):
         try:
-            run = yaml.safe_load(entry.read_text(encoding="utf-8"))
-            found |= {out["md5"] for out in run.get("outs", []) if out.get("hash") == "md5"}
-        except (ValueError, AttributeError, KeyError, yaml.YAMLError):
+            run = yaml.safe_load(file.read_text(encoding="utf-8"))
+            found.append((run, [out for out in run.get("outs", []) if out.get("hash") == "md5" and "md5" in out]))
+        except (ValueError, AttributeError, TypeError, yaml.YAMLError):
             continue  # DVC passes over such entries too
     return found
 
@@ -39,7 +42,8 @@ def push(root: Path) -> int:
     try:
         with Repo(str(root)) as repo:
             cache = repo.cache.local
-            found = [HashInfo("md5", md5) for md5 in outs(Path(repo.cache.legacy.path) / "runs") if cache.exists(md5)]
+            named = {out["md5"] for _, outs in entries(repo) for out in outs}
+            found = [HashInfo("md5", md5) for md5 in named if cache.exists(md5)]
             # By itself DVC sends of a folder the list of its files alone.
             sent = repo.cloud.transfer(
                 cache, repo.cloud.get_remote_odb(None, "push"), found, shallow=False, cache_odb=cache

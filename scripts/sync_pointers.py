@@ -12,7 +12,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-import yaml
+import run_cache
 from dvc.exceptions import DvcException
 from dvc.fs import LocalFileSystem
 from dvc.repo import Repo
@@ -41,13 +41,8 @@ def tell(root: Path, copies: Mapping[ModelPointer, ModelPointer]) -> int:
     """
     written = 0
     with _cache_of(root) as repo:
-        for file in list((Path(repo.cache.legacy.path) / "runs").glob("??/*/*")):
-            try:
-                entry = yaml.safe_load(file.read_text(encoding="utf-8"))
-                found = [out for out in entry["outs"] if out.get("hash") == "md5" and out["size"] < LONGEST]
-            except (ValueError, KeyError, TypeError, AttributeError, yaml.YAMLError):
-                continue  # DVC passes over such entries too
-            told = [_retold(repo, out, copies) for out in found]
+        for entry, outs in run_cache.entries(repo):
+            told = [_retold(repo, out, copies) for out in outs if out.get("size", LONGEST) < LONGEST]
             if any(told):
                 written += _save(repo, entry)
     return written

@@ -325,8 +325,8 @@ def test_an_entry_is_in_dvc_lock_soon_after_its_stage(project: Project) -> None:
 # Nothing is written after the first time, but at the end.
 HELD_BACK = """
 from dvc_runner.cli.main import main
-from dvc_runner.workspace import dvc_lock
-dvc_lock.REST = 10**6
+from dvc_runner.workspace import pace
+pace.REST = 10**6
 main(["run", "--jobs", "2"])
 """
 

@@ -9,7 +9,7 @@ import pytest
 
 from dvc_runner.workspace import dvc_ignore
 from dvc_runner.workspace.dvc_ignore import Ignored
-from dvc_runner.workspace.dvc_lock import REST
+from dvc_runner.workspace.pace import REST
 
 
 class Outs:
@@ -88,7 +88,7 @@ def test_a_file_that_is_gone_is_begun_anew(outs: Outs, file: Path) -> None:
 
 def test_sorting_takes_a_small_part_of_the_time(outs: Outs, monkeypatch: pytest.MonkeyPatch) -> None:
     now = [100.0]
-    monkeypatch.setattr("dvc_runner.workspace.dvc_ignore.time.monotonic", lambda: now[0])
+    monkeypatch.setattr("dvc_runner.workspace.pace.time.monotonic", lambda: now[0])
     writes = []
 
     def slowly(*_: object) -> None:

@@ -10,7 +10,7 @@ from dvc.utils.serialize import dumps_yaml
 from dvc.utils.serialize._yaml import parse_yaml_for_update
 from tests.support.cases import cases
 
-from dvc_runner.workspace import dvc_lock
+from dvc_runner.workspace import dvc_lock, pace
 from dvc_runner.workspace.dvc_lock import LockFiles, _LockFile, block_of
 from dvc_runner.workspace.dvc_lock_journal import NAME, Journal
 
@@ -157,7 +157,7 @@ def test_what_another_command_wrote_meanwhile_stays(path: Path) -> None:
 
 def test_writes_take_a_small_part_of_the_time(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     now = [100.0]
-    monkeypatch.setattr("dvc_runner.workspace.dvc_lock.time.monotonic", lambda: now[0])
+    monkeypatch.setattr("dvc_runner.workspace.pace.time.monotonic", lambda: now[0])
     writes = []
 
     def slowly(*_: object) -> None:
@@ -171,7 +171,7 @@ def test_writes_take_a_small_part_of_the_time(path: Path, monkeypatch: pytest.Mo
         left = file.write(if_cheap=True)
         assert (left is None) == (writes[-1] + 1 == now[0])
         now[0] += 0.5
-    assert len(writes) <= 100 * 0.5 / dvc_lock.REST + 1
+    assert len(writes) <= 100 * 0.5 / pace.REST + 1
     file.put(block_of("last", entry(0)), 200)
     assert file.write(if_cheap=False) is None
     assert writes[-1] == now[0] - 1

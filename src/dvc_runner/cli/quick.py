@@ -20,9 +20,8 @@ def _key(request: Request, folder: Path) -> str:
     """Give what a request is known by; what it forces or pulls makes no difference to how all looks at its end."""
     dvc = find_spec("dvc")
     asked = dataclasses.asdict(request.selection)
-    # A newer program may find something to do where an older one did not. Its last time changes as well where
-    # another environment gets a link to the file, as uv makes them.
-    programs = [(stamps.of_one(name) or ())[:3] for name in (__file__, dvc.origin if dvc and dvc.origin else "")]
+    # A newer program may find something to do where an older one did not. uv gives each environment links to its files.
+    programs = [stamps.of_content(name) for name in (__file__, dvc.origin if dvc and dvc.origin else "")]
     return up_to_date.key([str(folder), asked, request.handling.allow_missing, settings.that_dvc_reads(), programs])
 
 

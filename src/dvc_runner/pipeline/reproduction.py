@@ -3,6 +3,7 @@
 import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass
+from types import MappingProxyType
 from typing import Any
 
 from dvc_runner.errors import ConfigurationError
@@ -44,7 +45,7 @@ class Compared:
         return self.then == self.now
 
 
-def recipe(found: Mapping[str, Any], logged: Mapping[str, str] | None = None) -> Recipe:
+def recipe(found: Mapping[str, Any], logged: Mapping[str, str] = MappingProxyType({})) -> Recipe:
     """Read what a version was made from out of its lineage, and what was ``logged`` with it: texts by path.
 
     Raises:
@@ -72,10 +73,10 @@ def recipe(found: Mapping[str, Any], logged: Mapping[str, str] | None = None) ->
         executor=found.get("executor"),
         files={
             path: hashlib.md5(text.encode(), usedforsecurity=False).hexdigest()
-            for path, text in (logged or {}).items()
+            for path, text in logged.items()
             if not path.endswith(f"/{lineage.FILE}")
         },
-        commits=lineage.commits(logged or {}),
+        commits=lineage.commits(logged),
     )
 
 

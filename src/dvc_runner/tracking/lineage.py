@@ -7,7 +7,7 @@ from typing import Any
 
 from dvc_runner.errors import ConfigurationError
 from dvc_runner.tracking.models import TrackedRun
-from dvc_runner.tracking.server import LONGEST, OK, TrackingServer
+from dvc_runner.tracking.server import LONGEST, OK, TrackingServer, json_object
 
 FILE = "lineage.json"
 MODEL = "MLmodel"
@@ -16,7 +16,8 @@ PREFIX = "lineage."
 
 def of(server: TrackingServer, run: TrackedRun) -> dict[str, Any]:
     """Give a run's ``lineage.json``; where the server does not hand it out, what the run's tags tell of it."""
-    found = _document(_artifact(server, run, FILE))
+    text = _artifact(server, run, FILE)
+    found = json_object(text) if text else None
     if found is not None:
         return found
     return {key.removeprefix(PREFIX): _value(text) for key, text in run.tags.items() if key.startswith(PREFIX)}
@@ -44,7 +45,7 @@ def files(server: TrackingServer, run: TrackedRun) -> dict[str, str]:
 
 def commits(files: Mapping[str, str]) -> dict[str, str]:
     """Give the commits that stages tell of which logged to the run of another, by path."""
-    found = {path: _document(text) for path, text in files.items() if path.endswith(f"/{FILE}")}
+    found = {path: json_object(text) for path, text in files.items() if path.endswith(f"/{FILE}")}
     return {path: str(one.get("git_commit")) for path, one in found.items() if one}
 
 
@@ -57,14 +58,6 @@ def _artifact(server: TrackingServer, run: TrackedRun, path: str) -> str | None:
     """Give a file of a run's; None where the server does not hand it out."""
     answer = server.ask(f"/get-artifact?{urllib.parse.urlencode({'path': path, 'run_uuid': run.run_id})}")
     return answer.text if answer.status == OK else None
-
-
-def _document(text: str | None) -> dict[str, Any] | None:
-    try:
-        found = json.loads(text) if text else None
-    except ValueError:
-        return None
-    return found if isinstance(found, dict) else None
 
 
 def params_of_stages(found: Mapping[str, Any]) -> dict[str, str]:

@@ -41,6 +41,15 @@ class Answer:
     text: str
 
 
+def json_object(text: str) -> dict[str, Any] | None:
+    """Read a JSON object; None for what is none."""
+    try:
+        found = json.loads(text)
+    except ValueError:
+        return None
+    return found if isinstance(found, dict) else None
+
+
 class _NoRedirects(urllib.request.HTTPRedirectHandler):
     """A redirect is an answer: followed, it would take the password along, wherever it leads."""
 
@@ -88,7 +97,7 @@ class TrackingServer:
             answer = self.ask(f"{API}{route}?{urllib.parse.urlencode(values, doseq=True)}")
         else:
             answer = self.ask(f"{API}{route}", method=method, body=values)
-        found = self._object(answer)
+        found = json_object(answer.text)
         if answer.status == OK and found is not None:
             return found
         if found is not None and found.get("error_code") == "RESOURCE_DOES_NOT_EXIST":
@@ -140,14 +149,6 @@ class TrackingServer:
             raise self._no_answer(error) from error
         except http.client.HTTPException as error:
             raise self.refusal(f"it speaks no HTTP ({type(error).__name__})", f"correct {TRACKING_URI}") from error
-
-    @staticmethod
-    def _object(answer: Answer) -> dict[str, Any] | None:
-        try:
-            found = json.loads(answer.text)
-        except ValueError:
-            return None
-        return found if isinstance(found, dict) else None
 
     def _credentials(self) -> dict[str, str]:
         user, password = (self._settings.get(name) for name in CREDENTIALS)

@@ -1,14 +1,14 @@
 """The entries of .gitignore, in the order in which ``dvc repro`` makes them. A part of the DVC adapter."""
 
 import contextlib
-import time
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from dvc_runner.workspace.dvc_lock import REST, replace
+from dvc_runner.workspace.dvc_lock import replace
+from dvc_runner.workspace.pace import Pace
 
 if TYPE_CHECKING:
     from dvc.repo import Repo
@@ -30,7 +30,7 @@ class Ignored:
         self._repo = repo
         self._added: dict[Path, _Added] = {}
         self._unsorted: set[Path] = set()
-        self._next = 0.0
+        self._pace = Pace()
 
     @contextlib.contextmanager
     def in_order(self, rank: int) -> Iterator[None]:
@@ -42,7 +42,7 @@ class Ignored:
         finally:
             for folder, fresh in Counter(Path(path).parent for path in paths[before:]).items():
                 self._take(folder / ".gitignore", rank, fresh)
-        if time.monotonic() >= self._next:
+        if not self._pace.left_s():
             self.sort()
 
     def _take(self, path: Path, rank: int, fresh: int) -> None:
@@ -56,11 +56,9 @@ class Ignored:
 
     def sort(self) -> None:
         """Bring all entries into their places."""
-        began = time.monotonic()
-        while self._unsorted:
-            self._sort(self._unsorted.pop())
-        ended = time.monotonic()
-        self._next = ended + REST * (ended - began)
+        with self._pace.working():
+            while self._unsorted:
+                self._sort(self._unsorted.pop())
 
     def _sort(self, path: Path) -> None:
         added, lines = self._added.pop(path), _lines(path)

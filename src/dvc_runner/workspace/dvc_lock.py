@@ -4,7 +4,6 @@ import errno
 import os
 import re
 import tempfile
-import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -15,6 +14,7 @@ from dvc.utils.serialize import ParseError, dumps_yaml, parse_yaml
 from dvc.utils.serialize._yaml import parse_yaml_for_update
 
 from dvc_runner.workspace.dvc_lock_journal import Journal
+from dvc_runner.workspace.pace import Pace
 from dvc_runner.workspace.stamps import Stamp, of_one
 
 if TYPE_CHECKING:
@@ -22,8 +22,6 @@ if TYPE_CHECKING:
 
 STAGES = "stages:"
 EMPTY = f"schema: '2.0'\n{STAGES}\n"
-# After a write, so many times as long as it took without another one.
-REST = 10
 # A long name has a "?" before it, and what it names a ":".
 _BLOCK = re.compile(r"^  [^\s:].*\n(?:    .*\n|  [-:] .*\n)*", re.MULTILINE)
 _TOP_LEVEL = re.compile(r"^\S", re.MULTILINE)
@@ -97,7 +95,7 @@ class _LockFile:
         self._path = path
         self._folder = folder
         self._mine: dict[str, tuple[int, str]] = {}
-        self._next = 0.0
+        self._pace = Pace()
         self._is_due = False
         self._entries: _Blocks | _Commented
         self.seen: Stamp | None = None
@@ -115,19 +113,17 @@ class _LockFile:
         return changed
 
     def write(self, *, if_cheap: bool) -> float | None:
-        began = time.monotonic()
         if not self._is_due:
             return None
-        if if_cheap and began < self._next:
-            return self._next - began
-        if of_one(str(self._path)) != self.seen:
-            # Another dvc command wrote to it meanwhile.
-            self._read()
-        replace(self._path, self._entries.text(), self._folder)
-        self.seen = of_one(str(self._path))
-        self._is_due = False
-        ended = time.monotonic()
-        self._next = ended + REST * (ended - began)
+        if if_cheap and (left_s := self._pace.left_s()):
+            return left_s
+        with self._pace.working():
+            if of_one(str(self._path)) != self.seen:
+                # Another dvc command wrote to it meanwhile.
+                self._read()
+            replace(self._path, self._entries.text(), self._folder)
+            self.seen = of_one(str(self._path))
+            self._is_due = False
         return None
 
     def _read(self) -> None:

@@ -9,11 +9,9 @@ from pathlib import Path
 from typing import TextIO
 
 from dvc_runner.workspace.holding import is_taken
-from dvc_runner.workspace.stamps import of_one
+from dvc_runner.workspace.stamps import of_content
 
 NAME = "dvc.lock.journal"
-# A file's last time changes too where a second link is made to it, as DVC's cache does.
-TOLD_BY = 3
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -80,5 +78,6 @@ class Journal:
             self._file = None
 
     def _look(self, place: str) -> list[int] | None:
-        stamp = of_one(str(self._folder / place))
-        return [*stamp[:TOLD_BY]] if stamp else None
+        # DVC's cache may get a link to it.
+        stamp = of_content(str(self._folder / place))
+        return [*stamp] if stamp else None

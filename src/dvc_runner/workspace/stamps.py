@@ -17,6 +17,12 @@ def of_one(path: str) -> Stamp | None:
     return found.st_ino, found.st_size, found.st_mtime_ns, found.st_ctime_ns
 
 
+def of_content(path: str) -> tuple[int, ...] | None:
+    """Give the stamp without its last time, which changes too where a second link to the file is made."""
+    stamp = of_one(path)
+    return stamp[:-1] if stamp else None
+
+
 def below(path: str) -> dict[str, Stamp | None]:
     """Give the stamp of a file, or of a folder and all that is in it."""
     found = {path: of_one(path)}

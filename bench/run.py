@@ -1,8 +1,10 @@
 """Time `dvc-runner run` beside `dvc repro` on pipelines of shell stages, and print ratios.
 
-    python bench/run.py [--rounds 3] [--nothing 4 100 1000 10000] [--trivial 100 300 1000] [--limit 300]
+    python bench/run.py [--rounds 3] [--nothing 4 100 1000 10000] [--project FOLDER] [--trivial 100 300 1000]
+        [--limit 300]
 
-- nothing to do: whole commands on pipelines that are up to date; `dvc status` beside them.
+- nothing to do: whole commands on pipelines that are up to date; `dvc status` beside them. FOLDER is a project that is
+  up to date as well: a clone of this one after `make run`.
 - trivial: N stages that write one small file each, from nothing: wall and CPU seconds, children's included.
 - wide: 200 independent stages that sleep 0.2 s, 8 at once; the ideal is 200 x 0.2 / 8 = 5 s.
 - chain and diamond: 20 stages one after the other; one, then 18 at once, then one. Each sleeps 0.1 s.
@@ -133,16 +135,19 @@ def cells(found: Mapping[str, tuple[float, float] | None], reference: str, *, cp
     return " | ".join(told)
 
 
-def nothing(lab: Lab, sizes: list[int], rounds: int) -> None:
+def nothing(lab: Lab, sizes: list[int], project: Path | None, rounds: int) -> None:
     """Print what commands take that have nothing to do."""
     print(f"\n| nothing to do | {OURS} | {DVC} | {STATUS} |\n|---|---:|---:|---:|")
-    for size in sizes:
-        root = lab.project("nothing", trivial(size))
+    labels: dict[str, int | Path] = {f"{size} stages": size for size in sizes}
+    if project:
+        labels[project.name] = project
+    for label, what in labels.items():
+        root = what if isinstance(what, Path) else lab.project("nothing", trivial(what))
         if lab.time(OURS, root) is None:
-            print(f"| {size} stages | could not be made ready within the limit |")
+            print(f"| {label} | could not be made ready within the limit |")
             continue
         found = {name: middle(rounds, partial(lab.time, name, root)) for name in COMMANDS}
-        print(f"| {size} stages | {cells(found, DVC, cpu=False)} |", flush=True)
+        print(f"| {label} | {cells(found, DVC, cpu=False)} |", flush=True)
 
 
 def from_nothing(lab: Lab, cases: Mapping[str, tuple[Pipeline, tuple[str, ...]]], rounds: int, *, cpu: bool) -> None:
@@ -160,12 +165,13 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--nothing", type=int, nargs="*", default=[4, 100, 1000])
+    parser.add_argument("--project", type=Path)
     parser.add_argument("--trivial", type=int, nargs="*", default=[100, 300])
     parser.add_argument("--limit", type=float, default=300)
     parsed = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
         lab = Lab(Path(folder), parsed.limit)
-        nothing(lab, parsed.nothing, parsed.rounds)
+        nothing(lab, parsed.nothing, parsed.project, parsed.rounds)
         shapes = {
             "wide: 200 x 0.2 s, 8 jobs": (wide(200), ("--jobs", "8")),
             "chain: 20 x 0.1 s": (chain(20), ()),

@@ -418,4 +418,3 @@ class StageResult:
     undeclared_writes: tuple[str, ...] = ()
     error: str | None = None
     remedy: str | None = None
-    exit_code: int = 0

@@ -638,7 +638,7 @@ FAILING: dict[str, tuple[dict[str, str], dict[str, str], int, list[str]]] = {
     "a param that is missing": (
         {"dvc.yaml": GOOD + "    params: [train.nope]\n", "params.yaml": "train: {n: 1}\n"},
         {},
-        EXIT_CONFIGURATION,
+        EXIT_STAGE_FAILED,
         ["train.nope"],
     ),
     "no params.yaml": ({"dvc.yaml": GOOD + "    params: [n]\n"}, {}, EXIT_STAGE_FAILED, ["params.yaml"]),
@@ -705,4 +705,4 @@ def test_a_dep_outside_the_project(project: Project, here: Here) -> None:
     (project.root / "link.csv").symlink_to("../outside.csv")
     one = project.stage("one", "open('out', 'w')", deps=["link.csv"], outs=["out"])
     project.stages(one=one)
-    assert "link.csv" in here(project, "run").ended(EXIT_CONFIGURATION).text
+    assert "link.csv" in here(project, "run").ended(EXIT_STAGE_FAILED).text

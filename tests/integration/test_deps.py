@@ -11,7 +11,7 @@ from tests.support.projects import Project
 from tests.support.trees import lay, tree
 from tests.support.ways import Way
 
-from dvc_runner.errors import EXIT_CONFIGURATION
+from dvc_runner.errors import EXIT_STAGE_FAILED
 
 pytestmark = pytest.mark.engine
 
@@ -76,7 +76,7 @@ def test_a_link_that_leads_out_of_a_folder_is_refused_before_anything_runs(conta
     lay(contained.root, {"data": {"a.csv": "1", "link": Path("/etc/hostname")}})
     contained.stages(one=contained.stage("one", TRY_TO_CHANGE, deps=["data"], outs=["out.json"]))
     contained.adopt()
-    done = contained.json().ended(EXIT_CONFIGURATION)
+    done = contained.json().ended(EXIT_STAGE_FAILED)
     assert "data/link" in done.err
     assert not (contained.root / "out.json").exists()
 

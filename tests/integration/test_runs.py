@@ -97,7 +97,7 @@ def test_a_build_that_fails_says_why_and_keeps_its_log(contained: Project) -> No
     one = contained.stage("one", "pass", outs=["out.txt"])
     contained.write("stages/one/Dockerfile", f"{contained.dockerfile}RUN echo the last $((40 + 2)) words; exit 3\n")
     contained.stages(one=one)
-    done = contained.json().ended(EXIT_ENGINE)
+    done = contained.json().ended(EXIT_STAGE_FAILED)
     assert done.outcomes == {"one": "failed"}
     (end,) = [event for event in done.events if event["event"] == "stage_end"]
     assert "the last 42 words" in end["error"]

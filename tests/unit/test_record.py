@@ -55,7 +55,6 @@ def play(record: Record) -> None:
             log=record.log_of("train"),
             error="it bröke",
             remedy="mend it",
-            exit_code=1,
         )
     )
     record.stage_ended(StageResult(stage="evaluate", outcome=Outcome.BLOCKED))

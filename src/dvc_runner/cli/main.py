@@ -18,7 +18,8 @@ READ_BY_OTHERS = ("plan", "show", "models", "doctor", "gc")
 EXIT_PIPE = 141
 EXIT_CODES = """exit codes:
   0 done · 1 a stage failed · 2 usage · 3 configuration · 4 container engine
-  5 host path · 6 workspace busy · 130 interrupted"""
+  5 host path · 6 workspace busy · 130 interrupted
+  run ends with 1 whatever made a stage fail; exec with the code of the cause"""
 
 
 def main(arguments: list[str] | None = None) -> int:

@@ -91,13 +91,7 @@ class Jobs:
 
 def failed(result: StageResult, error: DvcRunnerError) -> StageResult:
     """Give a result that says how its stage failed."""
-    return replace(
-        result,
-        outcome=Outcome.FAILED,
-        error=str(error),
-        remedy=error.remedy,
-        exit_code=error.exit_code,
-    )
+    return replace(result, outcome=Outcome.FAILED, error=str(error), remedy=error.remedy)
 
 
 def not_run(address: str, because_of: str, outcome: Outcome) -> StageResult:

@@ -7,7 +7,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from functools import partial
 
-from dvc_runner.errors import EXIT_INTERRUPTED, BuildError, DvcRunnerError, of_os_error
+from dvc_runner.errors import EXIT_INTERRUPTED, EXIT_STAGE_FAILED, BuildError, DvcRunnerError, of_os_error
 from dvc_runner.interrupts import INTERRUPTS
 from dvc_runner.model import Kind, Limits, Outcome, Reason, ReasonKind, StageResult
 from dvc_runner.pipeline.check import check
@@ -116,10 +116,10 @@ class Run:
 
     @property
     def exit_code(self) -> int:
-        """The code of the first failure, or of an interrupt."""
+        """One code for failed stages, whatever made them fail."""
         if self.interrupted:
             return EXIT_INTERRUPTED
-        return next((result.exit_code for result in self.results.values() if result.exit_code), 0)
+        return EXIT_STAGE_FAILED if self._failed else 0
 
     @property
     def outcome(self) -> str:

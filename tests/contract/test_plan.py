@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 from tests.support.cases import cases
+from tests.support.json_schema import problems, schema
 from tests.support.projects import BIN, LIMIT_S, Project
 from tests.support.trees import lay
 
@@ -35,8 +36,7 @@ def chain(project: Project) -> Project:
 def planned(project: Project, *arguments: str, code: int = 0) -> dict[str, tuple[str, list[dict[str, Any]]]]:
     """Give decision and reasons of each stage, from the one JSON object that plan prints."""
     (found,) = project.run("plan", "--json", *arguments).ended(code).events
-    assert set(found) == {"stages"}
-    assert all(set(one) == {"stage", "decision", "reasons", "seconds"} for one in found["stages"])
+    assert problems(found, schema("run")) == []
     return {one["stage"]: (one["decision"], one["reasons"]) for one in found["stages"]}
 
 
@@ -130,6 +130,7 @@ def test_a_dry_run_tells_events_and_does_nothing(chain: Project, here: Here) -> 
     before, records = chain.files(), len(chain.records())
     events = chain.json("--dry").ended(0).events
     assert [event["event"] for event in events] == ["run_start", *["stage_end"] * 3, "run_end"]
+    assert [found for event in events for found in problems(event, schema("run"))] == []
     outcomes = {event["stage"]: event["outcome"] for event in events[1:-1]}
     assert outcomes == {"one": "would_run", "two": "would_run", "beside": "skipped"}
     assert (chain.files(), len(chain.records())) == (before, records)

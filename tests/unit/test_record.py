@@ -6,8 +6,9 @@ from pathlib import Path
 
 import pytest
 from tests.support.cases import cases
+from tests.support.json_schema import problems, schema
 
-from dvc_runner.model import Outcome, Reason, ReasonKind, StageResult
+from dvc_runner.model import Decision, Outcome, Reason, ReasonKind, StageResult
 from dvc_runner.pipeline.record import LOOKED_AT, Record, last_seconds
 from dvc_runner.report.progress import JsonLines, Progress
 
@@ -66,7 +67,7 @@ def test_events_and_their_keys(record: Record, listener: Listener) -> None:
     play(record)
     found = [{key: value for key, value in event.items() if key not in {"time", "run"}} for event in listener.events]
     assert found == [
-        {"event": "run_start", "targets": ["train"], "jobs": 1, "executor": "process"},
+        {"event": "run_start", "schema_version": 1, "targets": ["train"], "jobs": 1, "executor": "process"},
         {"event": "stage_start", "stage": "train", "reasons": [PLAIN]},
         {
             "event": "stage_end",
@@ -91,6 +92,14 @@ def test_events_and_their_keys(record: Record, listener: Listener) -> None:
         {"event": "waiting", "told": "for another"},
         {"event": "run_end", "outcome": "failed", "exit_code": 1, "seconds": 2.0},
     ]
+    assert [found for event in listener.events for found in problems(event, schema("run"))] == []
+
+
+def test_the_schema_knows_the_words_that_we_use() -> None:
+    told = schema("run")["$defs"]
+    assert told["stage_end"]["properties"]["outcome"]["enum"] == list(Outcome)
+    assert told["planned"]["properties"]["decision"]["enum"] == list(Decision)
+    assert told["reason"]["properties"]["kind"]["enum"] == list(ReasonKind)
 
 
 def run_of(root: Path, number: int, outcomes: dict[str, Outcome], executor: str | None = "process") -> Path:

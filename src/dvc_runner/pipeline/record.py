@@ -14,6 +14,8 @@ from dvc_runner.model import Reason, StageResult, file_name
 from dvc_runner.workspace.places import FOLDER
 
 RECORD = "record.jsonl"
+# Of docs/schemas/run.schema.json.
+SCHEMA_VERSION = 1
 LOOKED_AT = 50
 # In the first line of a run that asked nobody: such are most of them.
 NOTHING_TO_DO = '"executor": null'
@@ -50,7 +52,8 @@ class Record:
 
     def run_started(self, *, targets: tuple[str, ...], jobs: int, executor: str | None) -> None:
         """Note the beginning of the run; it has no executor where nothing has to run."""
-        self._emit("run_start", {"targets": list(targets), "jobs": jobs, "executor": executor})
+        values = {"schema_version": SCHEMA_VERSION, "targets": list(targets), "jobs": jobs, "executor": executor}
+        self._emit("run_start", values)
 
     def stage_started(self, stage: str, reasons: tuple[Reason, ...]) -> None:
         """Note that a stage's command is about to run."""

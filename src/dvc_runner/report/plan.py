@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from dvc_runner.model import Decision, PlannedStage
-from dvc_runner.pipeline.record import plain
+from dvc_runner.pipeline.record import SCHEMA_VERSION, plain
 from dvc_runner.report import words
 
 MARKS = {Decision.RUN: "▶", Decision.RESTORE: "↺", Decision.SKIP: "·", Decision.BLOCKED: "✗"}
@@ -40,6 +40,7 @@ def total(stages: Sequence[PlannedStage]) -> str:
 def as_json(stages: Sequence[PlannedStage]) -> dict[str, Any]:
     """Give it as ``docs/ARCHITECTURE.md`` describes."""
     return {
+        "schema_version": SCHEMA_VERSION,
         "stages": [
             {
                 "stage": one.stage,
@@ -48,5 +49,5 @@ def as_json(stages: Sequence[PlannedStage]) -> dict[str, Any]:
                 "seconds": one.seconds,
             }
             for one in stages
-        ]
+        ],
     }

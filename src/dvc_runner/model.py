@@ -73,12 +73,18 @@ class ReasonKind(StrEnum):
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Reason:
-    """One thing that makes a stage run; ``old`` and ``new`` are short texts, or None."""
+    """One thing that makes a stage run; ``old`` and ``new`` are short texts, or None.
+
+    ``files`` are the first that differ in a folder, with ``added``, ``changed`` or ``removed``, as far as that is
+    known; ``more_files`` do too.
+    """
 
     kind: ReasonKind
     name: str = ""
     old: str | None = None
     new: str | None = None
+    files: tuple[tuple[str, str], ...] = ()
+    more_files: int = 0
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -322,12 +322,12 @@ RAW, NEW = "3 B, bdd166af", "3 B, 22af645d"
         "an out that is edited": (
             written("out.csv", "edited"),
             "one",
-            [Reason(kind=ReasonKind.OUT, name="out.csv", new="modified")],
+            [Reason(kind=ReasonKind.OUT, name="out.csv", old=RAW, new="6 B, 683dc527")],
         ),
         "an out that is deleted": (
             deleted("out.csv"),
             "one",
-            [Reason(kind=ReasonKind.OUT, name="out.csv", new="deleted")],
+            [Reason(kind=ReasonKind.OUT, name="out.csv", old=RAW, new="deleted")],
         ),
         "the command": (
             edited(cmd="dvc-runner exec python3 -m one --more"),
@@ -343,7 +343,7 @@ RAW, NEW = "3 B, bdd166af", "3 B, 22af645d"
             "one",
             [
                 Reason(kind=ReasonKind.DEP, name="data/raw.csv", old=RAW, new=NEW),
-                Reason(kind=ReasonKind.OUT, name="out.csv", new="deleted"),
+                Reason(kind=ReasonKind.OUT, name="out.csv", old=RAW, new="deleted"),
             ],
         ),
     },
@@ -358,15 +358,6 @@ def test_reasons(
     edit(after)
     with opened(after, monkeypatch) as project:
         assert list(project.reasons(stage, forced=False)) == expected
-
-
-def test_reason_of_a_folder_is_its_hash(after: Project, monkeypatch: pytest.MonkeyPatch) -> None:
-    after.write("data/deep/y", "2")
-    with opened(after, monkeypatch) as project:
-        (reason,) = project.reasons("one", forced=False)
-    assert (reason.kind, reason.name) == (ReasonKind.DEP, "data/deep")
-    assert None not in (reason.old, reason.new)
-    assert reason.old != reason.new
 
 
 def test_forced_is_the_only_reason(after: Project, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -572,10 +563,6 @@ BROKEN: dict[str, tuple[dict[str, str], list[str]]] = {
     "a value that DVC cannot take": ({"dvc.yaml": GOOD, "params.yaml": "since: 2026-01-02\n"}, ["params.yaml:since"]),
     "a broken dvc.lock": ({"dvc.yaml": GOOD, "dvc.lock": "schema: '2.0'\nstages: {\n"}, ["dvc.lock", "line"]),
     "a merge marker in dvc.lock": ({"dvc.yaml": GOOD, "dvc.lock": "<<<<<<< HEAD\nschema: '2.0'\n"}, ["dvc.lock"]),
-    "a hash that nobody knows in dvc.lock": (
-        {"dvc.yaml": GOOD, "out": "1\n", "dvc.lock": LOCK.replace("hash: md5", "hash: md6")},
-        ["dvc.lock", "one"],
-    ),
     "a dvc.lock of another schema": ({"dvc.yaml": GOOD, "dvc.lock": "schema: '9.0'\nstages: {}\n"}, ["dvc.lock"]),
     "a broken config of DVC's": ({"dvc.yaml": GOOD, ".dvc/config": "[core\n"}, ["config"]),
     "an unknown key of a container": ({"dvc.yaml": ours(image=IMAGE, memry="1GB")}, ["one", "memry", "memory"]),
@@ -586,6 +573,14 @@ BROKEN: dict[str, tuple[dict[str, str], list[str]]] = {
     ),
     "a build that is no dep": ({"dvc.yaml": ours(build="stages/one")}, ["one", "stages/one"]),
 }
+
+
+def test_a_hash_that_nobody_knows(project: Project, here: Here) -> None:
+    lay(project.root, {"dvc.yaml": GOOD, "out": "1\n", "dvc.lock": LOCK.replace("hash: md5", "hash: md6")})
+    before = project.files()
+    done = here(project, "run").ended(EXIT_STAGE_FAILED)
+    assert "dvc.yaml and dvc.lock say of one" in done.text
+    assert project.files() == before
 
 
 @cases("files, named", BROKEN)

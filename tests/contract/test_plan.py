@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import subprocess
 from collections.abc import Callable
 from typing import Any
@@ -10,7 +11,7 @@ import pytest
 from tests.support.cases import cases
 from tests.support.json_schema import problems, schema
 from tests.support.projects import BIN, LIMIT_S, Project
-from tests.support.trees import lay
+from tests.support.trees import Node, lay
 
 from dvc_runner.cli.main import EXIT_PIPE
 from dvc_runner.errors import EXIT_CONFIGURATION, EXIT_STAGE_FAILED
@@ -65,6 +66,39 @@ def test_old_and_new_are_told(chain: Project, here: Here) -> None:
     assert "▶ one     run      raw.csv changed: 1 B, c4ca4238 → 2 B, b6d767d2  (took " in told
     assert "n 1 → 2" in told
     assert told.splitlines()[-1].startswith("3 to run; ")
+
+
+def test_what_differs_in_a_folder_is_named(project: Project, here: Here) -> None:
+    code: dict[str, Node] = {"a.py": "1", "b.py": "2", "c d": {"é.py": "3"}}
+    lay(project.root, {"code": code})
+    project.stages(
+        one={"cmd": "cp -R code out", "deps": ["code"], "outs": ["out"]},
+        two={"cmd": "cp out/a.py two.py", "deps": ["out"], "outs": ["two.py"]},
+    )
+    here(project, "run").ended(0)
+    lay(project.root, {"code": {"c d": {"é.py": "33"}, **{f"new{n}.py": "" for n in range(4)}}})
+    (project.root / "code/b.py").unlink()
+    named = {"b.py": "removed", "c d/é.py": "changed", **{f"new{n}.py": "added" for n in range(3)}}
+    told = {**reason("dep", "code", "3 B, 8cac7b76", "3 B, 6c25cd81"), "files": named, "more_files": 1}
+    assert planned(project)["one"] == ("run", [told])
+    text = (
+        "B, 6c25cd81 (b.py removed, c d/é.py changed, new0.py added, new1.py added, new2.py added and 1 more)  (took "
+    )
+    assert text in here(project, "plan").ended(0).out
+    here(project, "run").ended(0)
+
+    shutil.rmtree(project.root / "code")
+    lay(project.root, {"code": code})
+    back = {"b.py": "added", "c d/é.py": "changed", **{f"new{n}.py": "removed" for n in range(3)}}
+    restored = planned(project)
+    assert [reasons[0]["files"] for _, reasons in restored.values()] == [back, back]
+    assert restored["two"][1][0]["name"] == "out"
+
+    here(project, "run").ended(0)
+    project.write("out/a.py", "11")
+    told = {**reason("out", "out", "3 B, 8cac7b76", "4 B, dba86cd3"), "files": {"a.py": "changed"}, "more_files": 0}
+    assert planned(project)["one"] == ("restore", [told])
+    assert "out was changed: 3 B, 8cac7b76 → 4 B, " in here(project, "plan").ended(0).out
 
 
 def test_what_a_restored_stage_brings_is_known(chain: Project, here: Here) -> None:

@@ -224,6 +224,7 @@ def test_stages_are_told_of_dvcs_experiment(project: Project, here: Here) -> Non
 
 # What machines read.
 
+
 def test_json_is_events_and_nothing_else(project: Project) -> None:
     lay(project.root, {"in.txt": "1"})
     bad = project.stage("bad", SHOUT + "raise SystemExit(3)", deps=["a.txt"], outs=["out.csv"])

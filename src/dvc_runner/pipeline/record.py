@@ -156,6 +156,10 @@ def _seconds(path: Path) -> dict[str, float]:
     return found
 
 
-def plain(reasons: tuple[Reason, ...]) -> list[dict[str, str | None]]:
+def plain(reasons: tuple[Reason, ...]) -> list[dict[str, object]]:
     """Give reasons as JSON has them."""
-    return [{"kind": str(reason.kind), "name": reason.name, "old": reason.old, "new": reason.new} for reason in reasons]
+    return [
+        {"kind": str(reason.kind), "name": reason.name, "old": reason.old, "new": reason.new}
+        | ({"files": dict(reason.files), "more_files": reason.more_files} if reason.files else {})
+        for reason in reasons
+    ]

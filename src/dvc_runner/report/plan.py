@@ -16,7 +16,7 @@ def lines(stages: Sequence[PlannedStage]) -> list[str]:
     width = max((len(one.stage) for one in shown), default=0)
     found: list[str] = []
     for one in shown:
-        first, *rest = [words.whole(str(r.kind), r.name, r.old, r.new) for r in one.reasons] or ["nothing changed"]
+        first, *rest = [*map(words.whole, one.reasons)] or ["nothing changed"]
         taken = f"  (took {words.duration(one.seconds)})" if one.seconds and one.decision is Decision.RUN else ""
         found.append(f"  {MARKS[one.decision]} {one.stage:<{width}}  {one.decision:<7}  {first}{taken}")
         found += [f"{'':<{width + 15}}{reason}" for reason in rest]

@@ -2,6 +2,8 @@
 
 from collections.abc import Sequence
 
+from dvc_runner.model import Reason, ReasonKind
+
 MINUTE = 60
 THOUSAND = 1000
 LONGEST = 60
@@ -9,10 +11,11 @@ LONGEST = 60
 MANY = 40
 OUT_STATES = {
     "deleted": "is missing",
-    "modified": "was changed",
     "not in cache": "is not in the cache",
     "new": "is new",
 }
+
+WITH_VALUES = (ReasonKind.DEP, ReasonKind.COMMAND, ReasonKind.OUT)
 
 
 def reason(kind: str, name: str, old: str | None, new: str | None) -> str:
@@ -22,7 +25,7 @@ def reason(kind: str, name: str, old: str | None, new: str | None) -> str:
         "new": "never run",
         "dep": f"{name} changed" if new != "missing" else f"{name} is missing",
         "param": f"{name}{change}" if change else f"{name} {new or 'changed'}",
-        "out": f"{name} {OUT_STATES.get(str(new), new)}",
+        "out": f"{name} {OUT_STATES.get(str(new), 'was changed')}",
         "command": "the command changed",
         "forced": "forced",
         "always_changed": "always runs",
@@ -31,11 +34,15 @@ def reason(kind: str, name: str, old: str | None, new: str | None) -> str:
     }[kind]
 
 
-def whole(kind: str, name: str, old: str | None, new: str | None) -> str:
+def whole(found: Reason) -> str:
     """Say one reason with all that is known of it."""
-    if kind in {"dep", "command"} and old is not None and new is not None and new != "missing":
-        return f"{reason(kind, name, old, new)}: {old} → {new}"
-    return reason(kind, name, old, new)
+    old, new = found.old, found.new
+    said = reason(str(found.kind), found.name, old, new)
+    if found.kind not in WITH_VALUES or old is None or new is None or new == "missing" or new in OUT_STATES:
+        return said
+    files = ", ".join(f"{path} {how}" for path, how in found.files)
+    more = f" and {found.more_files} more" if found.more_files else ""
+    return f"{said}: {old} → {new}" + (f" ({files}{more})" if files else "")
 
 
 def reasons(found: Sequence[tuple[str, str, str | None, str | None]]) -> str:

@@ -16,7 +16,16 @@ from flufl.lock import NotLockedError
 from dvc_runner.errors import StageError
 from dvc_runner.interrupts import INTERRUPTS
 from dvc_runner.model import Handling, ShellCommands, Stage
-from dvc_runner.workspace import dvc_leftovers, dvc_lock, dvc_remote, dvc_run_cache, dvc_stage, stamps, up_to_date
+from dvc_runner.workspace import (
+    dvc_content,
+    dvc_leftovers,
+    dvc_lock,
+    dvc_remote,
+    dvc_run_cache,
+    dvc_stage,
+    stamps,
+    up_to_date,
+)
 from dvc_runner.workspace.aside import aside
 from dvc_runner.workspace.dvc_errors import told
 from dvc_runner.workspace.dvc_ignore import Ignored
@@ -76,7 +85,11 @@ class DvcProject(DvcPlan):
                     self._repo.scm_context.files_to_track = set()
 
     def sweep(self) -> None:
-        """Remove what a killed DVC left beside outs: it makes such files only under its lock, which we hold."""
+        """Remove what a killed DVC left beside outs: it makes such files only under its lock, which we hold.
+
+        What is kept of folders that stages read is cut down, too.
+        """
+        dvc_content.sweep_lists(self.root)
         dvc_leftovers.sweep({Path(out).parent for address in self._stages for out in self.outs(address)})
 
     def see_project(self) -> None:
@@ -231,6 +244,7 @@ class DvcProject(DvcPlan):
             if handling.commit:
                 self._alone(stage.commit)(stage, allow_missing=handling.allow_missing)
             self._dump(address)
+            dvc_content.keep_lists(stage)
 
     @in_turn
     def shell(self, address: str, handling: Handling) -> ShellCommands:

@@ -14,7 +14,7 @@ from dvc.utils.serialize import dumps_yaml
 
 from dvc_runner.errors import ConfigurationError
 from dvc_runner.model import Dep, Kind, Out, ParamsFile, Reason, ReasonKind, ShellCommands, Stage
-from dvc_runner.workspace import container_config, quantities
+from dvc_runner.workspace import container_config, dvc_content
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -25,7 +25,6 @@ if TYPE_CHECKING:
 PREFIX = ("dvc-runner", "exec")
 # With one of these in it, a command means something to the shell, and the shell has to read it.
 _SHELL = frozenset(";&|<>()$`*?[]{}~#!\n\\")
-_SHOWN_HASH = 8
 
 
 def argv_of(cmd: object) -> tuple[str, ...] | None:
@@ -133,12 +132,11 @@ def reasons(
             found.append(Reason(kind=ReasonKind.ALWAYS_CHANGED))
         for dep in stage.deps:
             if dep.fs_path in brought:
-                found += _changed_to(dep, brought[dep.fs_path])
+                found += dvc_content.of_brought_dep(dep, brought[dep.fs_path])
             elif not _may_be_missing(dep, missing_is_fine_but):
-                found += _param_reasons(dep) if isinstance(dep, ParamsDependency) else _changed(dep)
+                found += _param_reasons(dep) if isinstance(dep, ParamsDependency) else dvc_content.of_dep(dep)
     may_be = () if missing_is_fine_but is None else ("not in cache", "deleted")
-    told = [one for out in stage.outs for one in out.status().items()]
-    return (*found, *(Reason(kind=ReasonKind.OUT, name=path, new=str(s)) for path, s in told if s not in may_be))
+    return (*found, *(one for out in stage.outs for one in dvc_content.of_out(out, may_be)))
 
 
 def _has_hashes(stage: "DvcStage") -> bool:
@@ -174,28 +172,6 @@ def absent(stage: "DvcStage") -> "list[Output]":
         return []
     deps = [dep for dep in stage.deps if not isinstance(dep, DatasetDependency | DbDependency | ParamsDependency)]
     return [dep for dep in deps if dep.protocol == "local" and not dep.exists]
-
-
-def _changed(dep: "Output") -> list[Reason]:
-    if not dep.status():
-        return []
-    new = _content(dep.get_hash().value, dep.get_meta().size) if dep.exists else "missing"
-    return [Reason(kind=ReasonKind.DEP, name=str(dep), old=_locked_content(dep), new=new)]
-
-
-def _changed_to(dep: "Output", new: str | None) -> list[Reason]:
-    if new is None or (dep.hash_info and dep.hash_info.value == new):
-        return []
-    return [Reason(kind=ReasonKind.DEP, name=str(dep), old=_locked_content(dep), new=_content(new, None))]
-
-
-def _locked_content(dep: "Output") -> str | None:
-    return _content(dep.hash_info.value, dep.meta and dep.meta.size) if dep.hash_info else None
-
-
-def _content(value: object, size: int | None) -> str:
-    """Tell a file from others: by its size and the beginning of its hash."""
-    return ", ".join([*([] if size is None else [quantities.in_words(size)]), str(value)[:_SHOWN_HASH]])
 
 
 def _param_reasons(dep: ParamsDependency) -> list[Reason]:

@@ -2,6 +2,7 @@
 
 import os
 import shlex
+import socket
 from collections.abc import Callable
 from importlib.metadata import version
 from pathlib import Path
@@ -168,11 +169,14 @@ def test_show(project: Project, here: Here, arguments: list[str], code: int, nam
     assert done.out == ""
 
 
-def test_a_workspace_that_is_busy(project: Project, here: Here) -> None:
+@cases("arguments, waits", {"at once": [[], False], "after a time": [["--wait", "1s"], True]})
+def test_a_workspace_that_is_busy(project: Project, here: Here, arguments: list[str], *, waits: bool) -> None:
     project.stages(one={"cmd": "true"})
     with run_lock.held(project.root / FOLDER):
-        done = here(project, "run").ended(errors.EXIT_BUSY)
-    assert str(os.getpid()) in done.err
+        done = here(project, "run", *arguments).ended(errors.EXIT_BUSY)
+    holder = f"another run is at work here (process {os.getpid()} on {socket.gethostname()}, since 2"
+    assert f"error: {holder}" in done.err
+    assert (f"waiting for another run that is at work here {holder.partition('here ')[2]}" in done.err) is waits
     assert not (project.root / "dvc.lock").exists()
 
 

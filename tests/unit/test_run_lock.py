@@ -2,6 +2,7 @@
 
 import contextlib
 import os
+import re
 import socket
 import subprocess
 import sys
@@ -23,10 +24,14 @@ with run_lock.held(Path(sys.argv[1])):
 """
 
 
+# Each process so started has the number 1.
+APART = ("unshare", "--pid", "--fork", "--mount-proc", "--kill-child")
+
+
 @contextlib.contextmanager
-def holder(folder: Path) -> Iterator["subprocess.Popen[str]"]:
+def holder(folder: Path, *prefix: str) -> Iterator["subprocess.Popen[str]"]:
     """Another process that holds the lock until its input ends."""
-    command = [sys.executable, "-c", HOLDER, str(folder)]
+    command = [*prefix, sys.executable, "-c", HOLDER, str(folder)]
     with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
         try:
             assert process.stdout
@@ -73,6 +78,22 @@ def test_it_ends_with_an_error(tmp_path: Path) -> None:
     with pytest.raises(ZeroDivisionError), run_lock.held(tmp_path):
         raise ZeroDivisionError
     with run_lock.held(tmp_path):
+        pass
+
+
+def test_it_holds_across_pid_namespaces(tmp_path: Path) -> None:
+    refused = subprocess.run([*APART, "true"], capture_output=True, text=True, check=False)
+    if refused.returncode:
+        pytest.skip(f"no PID namespace can be made here: {refused.stderr.strip()}")
+    told = rf"another run is at work here \(process 1 on {re.escape(socket.gethostname())}, since 2\d\d\d-[-\dT:+]+\)"
+    with holder(tmp_path, *APART):
+        with pytest.raises(WorkspaceBusyError, match=told), run_lock.held(tmp_path):
+            pytest.fail("held twice")
+        command = [*APART, sys.executable, "-c", HOLDER, str(tmp_path)]
+        other = subprocess.run(command, input="", capture_output=True, text=True, check=False)
+        assert other.returncode
+        assert re.search(told, other.stderr)
+    with run_lock.held(tmp_path, wait_s=10):
         pass
 
 

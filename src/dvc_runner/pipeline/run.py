@@ -201,18 +201,19 @@ class Run:
 
     def _look_at(self, address: str, result: StageResult) -> StageResult:
         """Say what is to become of a stage; do it, unless a command has to run for it."""
-        handling = self._request.handling
         with INTERRUPTS.allowed():
             reasons = self._reasons(address)
-        if not reasons:
-            return result
-        result = replace(result, reasons=reasons)
+        return self._guarded(replace(result, reasons=reasons), partial(self._take_up, address)) if reasons else result
+
+    def _take_up(self, address: str, result: StageResult) -> StageResult:
+        """Do what is to become of a stage that has reasons, unless a command has to run for it."""
+        handling = self._request.handling
         forced = self._is_forced(address)
-        may_pull = handling.pull and not forced and reasons[0].kind is not ReasonKind.REGISTRY
+        may_pull = handling.pull and not forced and result.reasons[0].kind is not ReasonKind.REGISTRY
         if may_pull and self._project.pull(address) and not self.registered.reasons(self._project, address):
             return replace(result, outcome=Outcome.RESTORED)
         if self._project.kind(address) is Kind.DVC:
-            self._record.stage_started(address, reasons)
+            self._record.stage_started(address, result.reasons)
             self._project.reproduce_as_dvc(address, handling, forced=forced)
         elif not forced and self._project.restore(address, handling, self.registered.holds):
             return replace(result, outcome=Outcome.RESTORED)

@@ -12,13 +12,18 @@ from dvc.dependency.base import DependencyDoesNotExistError
 from dvc.exceptions import DvcException, NotDvcRepoError
 from dvc.lock import LockError
 from dvc.output import OutputDoesNotExistError
-from dvc.stage.exceptions import StageCmdFailedError
+from dvc.stage.exceptions import MissingDataSource, StageCmdFailedError
 from dvc.utils.serialize import ParseError
 from dvc.utils.serialize._yaml import parse_yaml, parse_yaml_for_update
 from dvc.utils.strictyaml import YAMLSyntaxError, YAMLValidationError
 from ruamel.yaml.reader import ReaderError
 
 from dvc_runner.errors import ConfigurationError, DvcRunnerError, StageError, WorkspaceBusyError
+
+OF_A_STAGE = {
+    StageCmdFailedError: "its own words are above",
+    MissingDataSource: "bring it back:  dvc checkout, or  dvc pull  where the cache lacks it",
+}
 
 
 @contextlib.contextmanager
@@ -72,8 +77,8 @@ def _ours(error: DvcException) -> DvcRunnerError:
         )
     if isinstance(error, LockError):
         return WorkspaceBusyError("another dvc command is at work in this project", remedy="let it end, then try again")
-    if isinstance(error, StageCmdFailedError):
-        return StageError(_words(error), remedy="its own words are above")
+    if type(error) in OF_A_STAGE:
+        return StageError(_words(error), remedy=OF_A_STAGE[type(error)])
     if isinstance(error, OutputDoesNotExistError):
         return StageError(f"{_words(error)} after the stage ended", remedy="write it, or take it from its outs")
     if isinstance(error, DependencyDoesNotExistError):

@@ -127,6 +127,22 @@ def here(monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]) -> 
         signal.signal(number, handler)
 
 
+@pytest.fixture
+def dvc_in(monkeypatch: pytest.MonkeyPatch) -> Callable[..., int]:
+    """Runs dvc in this process, in a project's folder; gives its exit code."""
+
+    def run(project: Project, *arguments: str) -> int:
+        from dvc.cli import main as dvc
+        from dvc.repo.open_repo import clean_repos
+
+        monkeypatch.chdir(project.root)
+        # A process keeps its clones.
+        clean_repos()
+        return int(dvc([arguments[0], "--quiet", *arguments[1:]]))
+
+    return run
+
+
 @pytest.fixture(scope="session")
 def lab(containers: Engine, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Way]:
     """The executor of containers at work, in an image that is built once."""

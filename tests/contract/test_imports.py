@@ -6,7 +6,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from dvc.cli import main as dvc
 from dvc.repo.open_repo import clean_repos
 from tests.support.projects import Project
 
@@ -15,19 +14,6 @@ pytestmark = pytest.mark.filterwarnings("ignore:_NoneStep:DeprecationWarning")
 Here = Callable[..., Any]
 Dvc = Callable[..., int]
 NAMES = ("added.csv", "git.csv", "tracked.csv", "url.csv")
-
-
-@pytest.fixture
-def dvc_in(monkeypatch: pytest.MonkeyPatch) -> Dvc:
-    """Runs dvc in this process, in a project's folder."""
-
-    def run(project: Project, *arguments: str) -> int:
-        monkeypatch.chdir(project.root)
-        # A process keeps its clones.
-        clean_repos()
-        return int(dvc([arguments[0], "--quiet", *arguments[1:]]))
-
-    return run
 
 
 @pytest.fixture

@@ -12,7 +12,6 @@ from typing import Any
 
 import pytest
 import yaml
-from dvc.cli import main as dvc
 from tests.support.cases import cases
 from tests.support.projects import BIN, Project
 from tests.support.trees import lay
@@ -24,6 +23,7 @@ from dvc_runner.errors import EXIT_BUSY, EXIT_CONFIGURATION, EXIT_INTERRUPTED, E
 # pygtrie, which DVC walks its index with.
 pytestmark = pytest.mark.filterwarnings("ignore:_NoneStep:DeprecationWarning")
 Here = Callable[..., Any]
+Dvc = Callable[..., int]
 LIMIT_S = 60
 # Ends well only if the other one is at work as well.
 MEETS = (
@@ -188,9 +188,7 @@ def everywhere(project: Project) -> None:
         "missing is fine": [["--allow-missing"]],
     },
 )
-def test_options_mean_what_they_mean_to_dvc(
-    project: Project, here: Here, monkeypatch: pytest.MonkeyPatch, arguments: list[str]
-) -> None:
+def test_options_mean_what_they_mean_to_dvc(project: Project, here: Here, dvc_in: Dvc, arguments: list[str]) -> None:
     everywhere(project)
     twin = project.twin()
     has_failed = False
@@ -201,9 +199,8 @@ def test_options_mean_what_they_mean_to_dvc(
             elif change:
                 (one.root / change).unlink(missing_ok=True)
         ours = here(project, "run", "--jobs", "4", "--keep-going", *arguments)
-        monkeypatch.chdir(twin.root)
         # In this process too: the order of DVC's plan depends on how Python hashes here.
-        code = dvc(["repro", "-q", "--keep-going", *arguments])
+        code = dvc_in(twin, "repro", "--keep-going", *arguments)
         assert bool(ours.code) == bool(code), ours.text
         left = [{**one.files(), **one.cache()} for one in (project, twin)]
         # A dvc repro in which anything failed takes back the entries of all that succeeded.
@@ -211,6 +208,31 @@ def test_options_mean_what_they_mean_to_dvc(
         for files in left if has_failed else ():
             files.pop(".gitignore", None)
         assert left[0] == left[1]
+
+
+def test_what_changed_is_staged_in_git_as_dvc_does(project: Project, here: Here, dvc_in: Dvc) -> None:
+    everywhere(project)
+    project.git("add", ".")
+    twin = project.twin()
+    for one in (project, twin):
+        assert dvc_in(one, "config", "core.autostage", "true") == 0
+    for changed in ("in.txt", "untracked.txt"):
+        project.write(changed, "2")
+        twin.write(changed, "2")
+        here(project, "run", "--all-pipelines").ended(0)
+        assert dvc_in(twin, "repro", "--all-pipelines") == 0
+        staged = project.git("status", "--porcelain")
+        assert staged == twin.git("status", "--porcelain")
+        assert {"A  dvc.lock", "A  .gitignore", "A  sub/dvc.lock", "A  sub/.gitignore"} <= set(staged.splitlines())
+
+
+def test_a_project_that_wants_to_be_asked_is_refused(project: Project, here: Here, dvc_in: Dvc) -> None:
+    project.stages(one={"cmd": "echo > out.txt", "outs": ["out.txt"]})
+    assert dvc_in(project, "config", "--local", "core.interactive", "true") == 0
+    for command in (["run"], ["run", "--dry"], ["plan"]):
+        done = here(project, *command).ended(EXIT_CONFIGURATION)
+        assert ("core.interactive" in done.err, "dvc config --unset" in done.err) == (True, True)
+    assert not (project.root / "out.txt").exists()
 
 
 def test_outs_of_a_stage_that_cannot_run_stay(project: Project, here: Here) -> None:

@@ -79,6 +79,21 @@ def test_the_command_that_goes_on(arguments: list[str], expected: str) -> None:
     assert parsed[1] == {**parsed[0], "force": False, "force_downstream": False}
 
 
+@pytest.mark.skipif(not hasattr(os, "sched_setaffinity"), reason="this system binds no process to cores")
+def test_there_are_as_many_jobs_as_cores() -> None:
+    cores = os.sched_getaffinity(0)
+
+    def jobs() -> int:
+        return options.request(_parser().parse_args(["run"])).room.jobs
+
+    assert jobs() == len(cores)
+    os.sched_setaffinity(0, {min(cores)})
+    try:
+        assert jobs() == 1
+    finally:
+        os.sched_setaffinity(0, cores)
+
+
 def test_help_documents_every_exit_code(capsys: pytest.CaptureFixture[str]) -> None:
     _, out, _ = told(capsys, "--help")
     codes = {value for name, value in vars(errors).items() if name.startswith("EXIT_")}

@@ -67,6 +67,7 @@ def plan(request: Request, *, as_json: bool, as_run: bool) -> int:
 def _refused(project: DvcProject, stages: list[PlannedStage], values: Mapping[str, str]) -> ConfigurationError | None:
     """Say why a run would be refused, if it would."""
     try:
+        project.check_config()
         for one in stages:
             stage = project.stage(one.stage)
             check(stage)

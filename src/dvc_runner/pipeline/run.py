@@ -81,6 +81,7 @@ class Run:
             self._order = self._project.plan(request.selection)
             self._project.sweep()
             self._project.see_project()
+            self._project.check_config()
             for address in self._order:
                 check(self._project.stage(address))
             self._check_needs(self._order)

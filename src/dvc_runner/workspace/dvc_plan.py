@@ -55,6 +55,19 @@ class DvcPlan:
         """Let go of DVC's databases."""
         self._repo.close()
 
+    def check_config(self) -> None:
+        """See that DVC's configuration wants nothing of ``dvc repro`` that a run does not do.
+
+        Raises:
+            ConfigurationError: It wants a person to be asked before each stage.
+        """
+        if self._repo.config["core"].get("interactive"):
+            raise ConfigurationError(
+                "DVC's configuration has core.interactive, and a run asks nobody before it starts a stage",
+                remedy="look at  dvc-runner plan  first, and take that out:  dvc config --unset core.interactive"
+                "  (with --local or --global where it is set there)",
+            )
+
     def plan(self, selection: Selection) -> tuple[str, ...]:
         """Give the addresses of what a selection needs, in the order to run them.
 

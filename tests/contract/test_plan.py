@@ -1,10 +1,12 @@
 """What ``plan`` and ``run --dry`` say, to people and to machines."""
 
+import hashlib
 import json
 import os
 import shutil
 import subprocess
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -113,6 +115,27 @@ def test_what_a_restored_stage_brings_is_known(chain: Project, here: Here) -> No
     }
     here(chain, "run").ended(0)
     assert chain.outcomes() == {"one": "restored", "two": "restored", "beside": "skipped"}
+
+
+def test_what_a_pull_brings_is_known(chain: Project, here: Here, dvc_in: Callable[..., int], tmp_path: Path) -> None:
+    dvc_in(chain, "remote", "add", "-d", "store", str(tmp_path / "store"))
+    for text in ("1", "22"):
+        chain.write("raw.csv", text)
+        here(chain, "run").ended(0)
+        assert dvc_in(chain, "push", "--run-cache") == 0
+    shutil.rmtree(chain.root / ".dvc/cache/files")
+    (chain.root / "b.txt").unlink()
+    shutil.rmtree(tmp_path / "store/files/md5" / hashlib.md5(b"\n").hexdigest()[:2])
+    for text in ("1", "22"):
+        chain.write("raw.csv", text)
+        plan = planned(chain, "--pull")
+        assert {name: decision for name, (decision, _) in plan.items()} == {
+            "one": "restore",
+            "two": "restore",
+            "beside": "run" if text == "1" else "skip",
+        }
+        here(chain, "run", "--pull").ended(0)
+        assert set(chain.outcomes().values()) == {"restored", "ran" if text == "1" else "skipped"}
 
 
 def test_a_dep_that_nobody_makes_blocks(chain: Project, here: Here) -> None:

@@ -31,6 +31,9 @@ class Plan:
         Raises:
             ConfigurationError: A target is unknown, or dvc.yaml makes no sense.
         """
+        if self._handling.pull and self._handling.run_cache:
+            # As in a dry run of DVC's: what it would take from there is not known otherwise.
+            self._project.pull_run_cache()
         order = self._project.plan(self._selection)
         self._project.see_project()
         for address in order:
@@ -81,13 +84,13 @@ class Plan:
         """Decide about a stage that has reasons of its own."""
         forced = reasons[0].kind is ReasonKind.FORCED
         may_pull = self._handling.pull and not forced and reasons[0].kind is not ReasonKind.REGISTRY
-        if may_pull and not self._project.reasons(address, forced=False, allow_missing=True):
-            return Decision.RESTORE
-        if forced or self._project.kind(address) is Kind.DVC:
+        found = None
+        if may_pull and not self._project.reasons(address, forced=False, allow_missing=True, brought=brought):
+            found = self._project.pullable(address)
+        if found is None and (forced or self._project.kind(address) is Kind.DVC):
             return Decision.RUN
-        found = self._project.restorable(
-            address, brought, run_cache=self._handling.run_cache, holds=self._registered.holds
-        )
+        if found is None:
+            found = self._project.restorable(address, brought, self._handling, self._registered.holds)
         if found is None:
             return Decision.RUN
         self._brought[address] = found

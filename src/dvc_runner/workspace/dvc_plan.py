@@ -11,8 +11,8 @@ from dvc.stage import PipelineStage
 from dvc.stage import Stage as DvcStage
 
 from dvc_runner.errors import ConfigurationError
-from dvc_runner.model import Before, Kind, Past, Reason, Revision, Selection, Stage
-from dvc_runner.workspace import dvc_past, dvc_revision, dvc_run_cache, dvc_stage
+from dvc_runner.model import Before, Handling, Kind, Past, Reason, Revision, Selection, Stage
+from dvc_runner.workspace import dvc_past, dvc_remote, dvc_revision, dvc_run_cache, dvc_stage
 from dvc_runner.workspace.dvc_errors import told
 from dvc_runner.workspace.dvc_watch import Watch
 
@@ -221,8 +221,15 @@ class DvcPlan:
             missing = [dep.fs_path for dep in dvc_stage.absent(self._stages[address])]
         return any(path not in there and not any(_overlap(path, one) for one in there) for path in missing)
 
+    def pullable(self, address: str) -> dict[str, str] | None:
+        """Give the outs, by path and hash, that cache or default remote have of an unchanged stage; None if not all."""
+        stage = self._stages[address]
+        with told():
+            outs = {out.fs_path: str(out.hash_info.value) for out in stage.outs if out.use_cache and out.hash_info}
+            return outs if dvc_remote.can_bring(stage) else None
+
     def restorable(
-        self, address: str, brought: Mapping[str, str], *, run_cache: bool, holds: Holds
+        self, address: str, brought: Mapping[str, str], handling: Handling, holds: Holds
     ) -> dict[str, str] | None:
         """Give the outs, by path and hash, that the run-cache has for a changed stage; None if it has not.
 
@@ -230,7 +237,10 @@ class DvcPlan:
         """
         with told():
             accept = self._accept(address, holds)
-            found = dvc_run_cache.cached_of(self._stages[address], brought, run_cache=run_cache, accept=accept)
+            there = dvc_remote.can_bring if handling.pull else None
+            found = dvc_run_cache.cached_of(
+                self._stages[address], brought, run_cache=handling.run_cache, accept=accept, there=there
+            )
             return dvc_run_cache.outs_of(found) if found else None
 
     def _accept(self, address: str, holds: Holds) -> dvc_run_cache.Accept | None:

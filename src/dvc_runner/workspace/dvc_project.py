@@ -158,7 +158,8 @@ class DvcProject(DvcPlan):
             dvc_stage.check_deps(stage)
             accept = self._accept(address, holds)
             pull, run_cache = handling.pull, handling.run_cache
-            cached = dvc_run_cache.cached_of(stage, {}, run_cache=run_cache, accept=accept, fetch=pull)
+            there = dvc_run_cache.fetched if pull else None
+            cached = dvc_run_cache.cached_of(stage, {}, run_cache=run_cache, accept=accept, there=there)
         if cached is None:
             return False
         outs = [Path(out.fs_path) for out in stage.outs if not out.persist]

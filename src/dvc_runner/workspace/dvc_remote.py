@@ -15,6 +15,7 @@ from dvc_runner.errors import ConfigurationError
 if TYPE_CHECKING:
     from dvc.data_cloud import Remote
     from dvc.repo import Repo
+    from dvc.stage import Stage as DvcStage
 
 CONTENT = b"dvc-runner doctor\n"
 KEEPS = ("http", "https")
@@ -44,6 +45,19 @@ def prove(repo: "Repo") -> str | None:
         remedy = "see dvc remote list, its rights, and the credentials in .dvc/config.local or .env"
         kind = "" if isinstance(error, DvcException) else f"{type(error).__name__}: "
         raise ConfigurationError(f"{what} cannot be used: {kind}{words}", remedy=remedy) from error
+
+
+def can_bring(stage: "DvcStage") -> bool:
+    """Say whether a stage's outs are in the cache, or else at the default remote, without fetching them."""
+    outs = [out for out in stage.outs if out.use_cache]
+    if not all(out.hash_info for out in outs):
+        return False
+    lacking = [out for out in outs if out.changed_cache()]
+    files = {one for out in lacking if out.hash_info.isdir for _, _, one in out.get_obj() or ()}
+    try:
+        return not lacking or not stage.repo.cloud.status(files | {out.hash_info for out in lacking}).missing
+    except NoRemoteError:
+        return False
 
 
 def _write(remote: "Remote") -> str:

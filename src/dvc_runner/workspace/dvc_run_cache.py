@@ -26,7 +26,7 @@ def cached_of(
     *,
     run_cache: bool,
     accept: Accept | None = None,
-    fetch: bool = False,
+    there: "Callable[[DvcStage], bool] | None" = None,
 ) -> "DvcStage | None":
     """Give the stage with the outs that DVC would bring back in place of running it; None if it would not.
 
@@ -35,15 +35,13 @@ def cached_of(
         brought: What some of its deps are going to be, by path and hash.
         run_cache: Whether more than what dvc.lock tells of the stage may be looked for.
         accept: Says whether outs, by path and hash, will do; then the first that will is given, and not the first.
-        fetch: Look for outs at the default remote as well.
+        there: Says whether its outs can be had; in the cache, if that is not said.
     """
     if not _may_be_cached(stage):
         return None
     for entry in _entries(stage, brought, run_cache=run_cache, every=accept is not None):
         cached = stage.repo.stage_cache._create_stage(entry, wdir=stage.wdir)  # noqa: SLF001 - DVC 3.67 has no other
-        if fetch:
-            _fetch(cached)
-        if cached.outs_cached() and (accept is None or accept(outs_of(cached))):
+        if (there(cached) if there else cached.outs_cached()) and (accept is None or accept(outs_of(cached))):
             return cached
     return None
 
@@ -53,10 +51,12 @@ def outs_of(stage: "DvcStage") -> dict[str, str]:
     return {out.fs_path: str(out.hash_info.value) for out in stage.outs}
 
 
-def _fetch(cached: "DvcStage") -> None:
+def fetched(cached: "DvcStage") -> bool:
+    """Fetch a stage's outs from the default remote, as far as it has them; say whether all are in the cache."""
     with contextlib.suppress(CollectCacheError):
         for objects in cached.get_used_objs().values():
             cached.repo.cloud.pull(objects)
+    return bool(cached.outs_cached())
 
 
 def _entries(

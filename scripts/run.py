@@ -11,6 +11,7 @@ It ends with dvc-runner's exit code.
 
 import argparse
 import os
+import shlex
 import signal
 import subprocess
 import sys
@@ -62,6 +63,13 @@ def place_of_doctor(settings: dict[str, str]) -> tuple[Path, str | None]:
         return ON_HOST, None
 
 
+def again(stages: list[str], *, host: bool) -> str:
+    """Give the words that begin this once more; what make has no target for goes without it."""
+    if len([*stages, *([""] if host else [])]) > 1:
+        return shlex.join(["scripts/python", "scripts/run.py", *(["--host"] if host else []), *stages])
+    return "-".join(["make run", *(["host"] if host else []), *stages])
+
+
 def run(command: list[str | Path]) -> int:
     """Run a program to its end, handing on the signals that only this process got.
 
@@ -96,6 +104,8 @@ def main() -> int:
         return run([ON_HOST, "plan"])
     settings = env_file.settings(ROOT)
     program, reason = place_of_doctor(settings) if options.doctor else place(settings, host=options.host)
+    # Else a run that fails ends with a command of an environment that is not active.
+    os.environ["DVC_RUNNER_AGAIN"] = again(options.stages, host=options.host)
     command = "build" if options.build else "doctor" if options.doctor else "run"
     if not options.build:
         server, _ = configure.configure()

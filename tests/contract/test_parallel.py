@@ -123,6 +123,12 @@ def test_when_one_fails(project: Project, here: Here, options: list[str], outcom
     assert project.outcomes()["slow"] == ("skipped" if outcomes["slow"] == "ran" else "ran")
 
 
+def test_whoever_started_it_says_how_to_go_on(project: Project, here: Here) -> None:
+    project.stages(bad={"cmd": "exit 3"})
+    done = here(project, "run", env={"DVC_RUNNER_AGAIN": "make run"}).ended(EXIT_STAGE_FAILED)
+    assert done.out.splitlines()[-1] == "once that is mended, this goes on from there:  make run"
+
+
 def test_fail_fast_and_keep_going_contradict_each_other(project: Project, here: Here) -> None:
     done = here(project, "run", "--fail-fast", "--keep-going").ended(EXIT_USAGE)
     assert "contradict" in done.err

@@ -417,6 +417,27 @@ def test_place_beside_a_rootless_engine(tmp_path: Path, also: dict[str, object],
     assert (why is None) == (program == run.IN_CONTAINER)
 
 
+@cases(
+    "arguments, told",
+    {
+        "all": [[], "make run"],
+        "on the host": [["--host"], "make run-host"],
+        "a stage": [["train"], "make run-train"],
+        "what make does not know": [["--host", "a b"], "scripts/python scripts/run.py --host 'a b'"],
+    },
+)
+def test_the_runner_is_told_how_to_go_on(tmp_path: Path, arguments: list[str], told: str) -> None:
+    program(tmp_path, "dvc-runner", 'echo "$DVC_RUNNER_AGAIN"; exit 1')
+    code = f"""import pathlib, sys
+sys.path.append({str(ROOT / "scripts")!r})
+import run
+run.configure.configure = lambda: ("", "")
+run.ON_HOST = pathlib.Path({str(tmp_path / "dvc-runner")!r})
+sys.exit(run.main())"""
+    environment = {"DVC_RUNNER_EXECUTOR": "process"}
+    assert started([sys.executable, "-c", code, *arguments], tmp_path, code=1, environment=environment) == f"{told}\n"
+
+
 @cases("number", {"SIGTERM": (signal.SIGTERM,), "SIGHUP": (signal.SIGHUP,)})
 def test_a_signal_that_only_make_got_reaches_the_runner(tmp_path: Path, number: signal.Signals) -> None:
     program(tmp_path, "runner", "trap 'exit 42' TERM HUP; echo ready; while :; do sleep 0.05; done")

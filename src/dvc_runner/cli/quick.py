@@ -30,7 +30,7 @@ def run(parsed: argparse.Namespace) -> int:
     request = options.request(parsed)
     folder = Path.cwd().resolve()
     root = up_to_date.project_of(folder)
-    telling = Telling(request, options.again(parsed), as_json=parsed.json)
+    telling = Telling(request, settings.again() or options.again(parsed), as_json=parsed.json)
     name = _key(request, folder)
     with contextlib.ExitStack() as stack:
         if root:

@@ -187,6 +187,11 @@ def dvc_stage() -> tuple[str, Path | None]:
     return address, Path(root) if root else None
 
 
+def again() -> str | None:
+    """Give DVC_RUNNER_AGAIN: what whoever started us would type to go on after a failure."""
+    return os.environ.get("DVC_RUNNER_AGAIN") or None
+
+
 def that_dvc_reads() -> list[tuple[str, str]]:
     """Give the environment's variables by which DVC finds its settings, and what they are."""
     names = (name for name in os.environ if name.startswith(("DVC_", "XDG_")) or name == "HOME")

@@ -1,6 +1,7 @@
 """The DVC adapter against the DVC that is installed: what it writes, what it says, what it refuses."""
 
 import contextlib
+import dataclasses
 import json
 import os
 import shutil
@@ -12,6 +13,7 @@ import dvc
 import pytest
 import yaml
 from tests.support.cases import cases
+from tests.support.disks import disk_with_reflinks, shares_content
 from tests.support.projects import Finished, Project
 from tests.support.trees import lay
 
@@ -178,6 +180,32 @@ def test_a_run_writes_what_dvc_repro_writes(
         assert project.files() == twin.files()
         assert project.cache() == twin.cache()
     assert json.loads(project.dvc("status", "--json").ended(0).out) == {}
+
+
+OF_A_SHELL = "  copy: {cmd: cat data/raw.csv > copy.csv, deps: [data/raw.csv], outs: [copy.csv]}\n"
+
+
+def test_outs_share_their_content_with_the_cache_where_the_disk_can(
+    project: Project, here: Here, tmp_path: Path
+) -> None:
+    with disk_with_reflinks(tmp_path / "disk"):
+        root = shutil.copytree(project.root, tmp_path / "disk" / "project", symlinks=True)
+        ours = dataclasses.replace(project, root=root)
+        ours.dvc("config", "cache.type", "reflink").ended(0)
+        twin = ours.twin()
+        for one in (ours, twin):
+            our_pipeline(one)
+            one.write("dvc.yaml", one.read("dvc.yaml") + OF_A_SHELL)
+        for edit in (keep, edit_inputs):
+            for one in (ours, twin):
+                edit(one)
+            here(ours, "run").ended(0)
+            twin.dvc("repro").ended(0)
+            assert ours.files() == twin.files()
+            assert ours.cache() == twin.cache()
+            shared = [{name for name in one.files() if shares_content(one.root / name)} for one in (ours, twin)]
+            assert shared[0] == shared[1]
+            assert {"data/raw.csv", "copy.csv", "sub dir/here.txt"} <= shared[0]
 
 
 def keep(project: Project) -> None:

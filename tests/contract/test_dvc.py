@@ -537,6 +537,7 @@ def test_revision_before_the_first_commit(project: Project, monkeypatch: pytest.
 # What is broken is told with its name, and with no traceback.
 
 GOOD = "stages:\n  one:\n    cmd: echo 1 > out\n    outs: [out]\n"
+EACH = "stages:\n  one:\n    foreach: [x]\n    do:\n      cmd: echo ${nope}\n"
 LOCK = """\
 schema: '2.0'
 stages:
@@ -560,25 +561,41 @@ BROKEN: dict[str, tuple[dict[str, str], list[str]]] = {
     "no dvc.yaml": ({}, ["dvc.yaml"]),
     "YAML that ends too soon": ({"dvc.yaml": "stages:\n  one:\n    cmd: [a\n"}, ["dvc.yaml", "line 4"]),
     "a tab": ({"dvc.yaml": "stages:\n\tone: 1\n"}, ["dvc.yaml", "line 2"]),
-    "a merge marker": ({"dvc.yaml": GOOD + "<<<<<<< HEAD\n"}, ["dvc.yaml", "line"]),
+    "a merge marker": ({"dvc.yaml": GOOD + "<<<<<<< HEAD\n"}, ["dvc.yaml", "line 5", "merge"]),
     "a key twice": ({"dvc.yaml": GOOD + "  one:\n    cmd: x\n"}, ["dvc.yaml", "one"]),
     "an unknown key": ({"dvc.yaml": GOOD + "    outz: [x]\n"}, ["dvc.yaml", "line 5", "outz"]),
     "no command": ({"dvc.yaml": "stages:\n  one:\n    outs: [x]\n"}, ["dvc.yaml", "line 2", "cmd"]),
     "stages that are a list": ({"dvc.yaml": "stages: [one]\n"}, ["dvc.yaml", "line 1", "stages"]),
     "zeros": ({"dvc.yaml": GOOD + "\0"}, ["dvc.yaml", "character 54"]),
     "a YAML of the future": ({"dvc.yaml": "%YAML 9.9\n---\n" + GOOD}, ["dvc.yaml"]),
-    "a variable nobody set": ({"dvc.yaml": GOOD.replace("echo", "echo ${nope}")}, ["nope"]),
+    "a variable nobody set": ({"dvc.yaml": GOOD.replace("echo", "echo ${nope}")}, ["dvc.yaml: line 3: ", "nope"]),
+    "a variable nobody set, in a group": ({"dvc.yaml": EACH}, ["dvc.yaml: line 5: ", "nope"]),
+    "an out without a name": (
+        {"dvc.yaml": "stages:\n  one:\n    foreach: [~]\n    do: {cmd: x, outs: ['${item}']}\n"},
+        ["dvc.yaml: line 2: "],
+    ),
     "a cycle": (
         {"dvc.yaml": "stages:\n  a: {cmd: x, deps: [p], outs: [q]}\n  b: {cmd: x, deps: [q], outs: [p]}\n"},
-        ["stages: ", "a", "b"],
+        ["dvc.yaml: line 2, line 3: ", "stages: ", "a", "b"],
+    ),
+    "a cycle of two files": (
+        {
+            "dvc.yaml": "stages:\n  a: {cmd: x, deps: [sub/p], outs: [q]}\n",
+            "sub/dvc.yaml": "stages:\n\n  b: {cmd: x, deps: [../q], outs: [p]}\n",
+        },
+        ["dvc.yaml: line 2; sub/dvc.yaml: line 3: "],
+    ),
+    "a stage that reads what it writes": (
+        {"dvc.yaml": "stages:\n  a: {cmd: x}\n  b: {cmd: x, deps: [p], outs: [p]}\n"},
+        ["dvc.yaml: line 3: ", "b"],
     ),
     "an out of two stages": (
         {"dvc.yaml": "stages:\n  a: {cmd: x, outs: [p]}\n  b: {cmd: x, outs: [p]}\n"},
-        ["'p'", "a", "b"],
+        ["dvc.yaml: line 2, line 3: ", "'p'", "a", "b"],
     ),
     "an out inside another": (
         {"dvc.yaml": "stages:\n  a: {cmd: x, outs: [p]}\n  b: {cmd: x, outs: [p/q]}\n"},
-        ["p/q"],
+        ["dvc.yaml: line 2, line 3: ", "p/q"],
     ),
     "a broken params.yaml": (
         {"dvc.yaml": GOOD + "    params: [n]\n", "params.yaml": "n: [1\nm: 2\n"},
@@ -590,16 +607,29 @@ BROKEN: dict[str, tuple[dict[str, str], list[str]]] = {
     ),
     "a value that DVC cannot take": ({"dvc.yaml": GOOD, "params.yaml": "since: 2026-01-02\n"}, ["params.yaml:since"]),
     "a broken dvc.lock": ({"dvc.yaml": GOOD, "dvc.lock": "schema: '2.0'\nstages: {\n"}, ["dvc.lock", "line"]),
-    "a merge marker in dvc.lock": ({"dvc.yaml": GOOD, "dvc.lock": "<<<<<<< HEAD\nschema: '2.0'\n"}, ["dvc.lock"]),
-    "a dvc.lock of another schema": ({"dvc.yaml": GOOD, "dvc.lock": "schema: '9.0'\nstages: {}\n"}, ["dvc.lock"]),
+    "a merge marker in dvc.lock": (
+        {"dvc.yaml": GOOD, "dvc.lock": LOCK.replace("      md5", "<<<<<<< HEAD\n      md5")},
+        ["dvc.lock", "line 8", "merge"],
+    ),
+    "a hash that nobody knows in dvc.lock": (
+        {"dvc.yaml": GOOD, "out": "1\n", "dvc.lock": LOCK.replace("hash: md5", "hash: md6")},
+        ["dvc.lock", "one"],
+    ),
+    "a dvc.lock of another schema": (
+        {"dvc.yaml": GOOD, "dvc.lock": "schema: '9.0'\nstages: {}\n"},
+        ["dvc.lock", "line 1"],
+    ),
     "a broken config of DVC's": ({"dvc.yaml": GOOD, ".dvc/config": "[core\n"}, ["config"]),
-    "an unknown key of a container": ({"dvc.yaml": ours(image=IMAGE, memry="1GB")}, ["one", "memry", "memory"]),
-    "an image without digest": ({"dvc.yaml": ours(image="python:3.13")}, ["one", "python:3.13"]),
+    "an unknown key of a container": (
+        {"dvc.yaml": ours(image=IMAGE, memry="1GB")},
+        ["dvc.yaml: line 5: ", "one", "memry", "memory"],
+    ),
+    "an image without digest": ({"dvc.yaml": ours(image="python:3.13")}, ["dvc.yaml: line 5: ", "one", "python:3.13"]),
     "no container for a command of ours": (
         {"dvc.yaml": "stages:\n  one: {cmd: dvc-runner exec true}\n"},
-        ["one", "meta.container"],
+        ["dvc.yaml: line 2: ", "one", "meta.container"],
     ),
-    "a build that is no dep": ({"dvc.yaml": ours(build="stages/one")}, ["one", "stages/one"]),
+    "a build that is no dep": ({"dvc.yaml": ours(build="stages/one")}, ["dvc.yaml: line 5: ", "one", "stages/one"]),
 }
 
 
@@ -650,26 +680,26 @@ FAILING: dict[str, tuple[dict[str, str], dict[str, str], int, list[str]]] = {
         {"dvc.yaml": GOOD + "    deps: [nope.csv]\n"},
         {},
         EXIT_STAGE_FAILED,
-        ["nope.csv", "dvc pull"],
+        ["dvc.yaml: line 2: ", "nope.csv", "dvc pull"],
     ),
     "a dep of ours that is missing": (
         {"dvc.yaml": ours(image=IMAGE).replace("cmd:", "deps: [nope.csv]\n    cmd:")},
         {},
         EXIT_STAGE_FAILED,
-        ["nope.csv", "dvc pull"],
+        ["dvc.yaml: line 2: ", "nope.csv", "dvc pull"],
     ),
     "a param that is missing": (
         {"dvc.yaml": GOOD + "    params: [train.nope]\n", "params.yaml": "train: {n: 1}\n"},
         {},
         EXIT_STAGE_FAILED,
-        ["train.nope"],
+        ["dvc.yaml: line 2: ", "train.nope"],
     ),
-    "no params.yaml": ({"dvc.yaml": GOOD + "    params: [n]\n"}, {}, EXIT_STAGE_FAILED, ["params.yaml"]),
+    "no params.yaml": ({"dvc.yaml": GOOD + "    params: [n]\n"}, {}, EXIT_STAGE_FAILED, ["line 2: ", "params.yaml"]),
     "an out that is not written": (
         {"dvc.yaml": "stages:\n  one: {cmd: 'true', outs: [nope.csv]}\n"},
         {},
         EXIT_STAGE_FAILED,
-        ["nope.csv"],
+        ["dvc.yaml: line 2: ", "nope.csv"],
     ),
     "a command that fails": ({"dvc.yaml": "stages:\n  one: {cmd: exit 7}\n"}, {}, EXIT_STAGE_FAILED, ["exit 7", "7"]),
     "a secret without a value": (

@@ -87,7 +87,8 @@ def build(targets: tuple[str, ...], executor_name: str | None) -> int:
         stages = [project.stage(address) for address in project.plan(Selection(targets=targets))]
         wanted = [stage for stage in stages if stage.container]
         for stage in wanted:
-            check(stage)
+            with project.located(stage.address):
+                check(stage)
         executor = executor_of(project.root, settings, executor_name, err)
         preparations = preparations_of(project, settings, executor)
         codes = [0]

@@ -70,7 +70,8 @@ def _refused(project: DvcProject, stages: list[PlannedStage], values: Mapping[st
         project.check_config()
         for one in stages:
             stage = project.stage(one.stage)
-            check(stage)
+            with project.located(one.stage):
+                check(stage)
             if one.decision is not Decision.SKIP:
                 needs_of(stage, values)
     except ConfigurationError as error:

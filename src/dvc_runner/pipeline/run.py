@@ -83,7 +83,9 @@ class Run:
             self._project.see_project()
             self._project.check_config()
             for address in self._order:
-                check(self._project.stage(address))
+                stage = self._project.stage(address)
+                with self._project.located(address):
+                    check(stage)
             self._check_needs(self._order)
             self._schedule = Schedule(self._order, self._after(), request.room)
             with INTERRUPTS.postponed(), ThreadPoolExecutor(request.room.jobs) as threads:

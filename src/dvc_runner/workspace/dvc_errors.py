@@ -5,20 +5,28 @@ import os
 import sqlite3
 import sys
 import traceback
-from collections.abc import Iterator, Sequence
-from typing import Any
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
 
 from dvc.dependency.base import DependencyDoesNotExistError
+from dvc.dependency.param import MissingParamsError, MissingParamsFile
 from dvc.exceptions import DvcException, NotDvcRepoError
 from dvc.lock import LockError
 from dvc.output import OutputDoesNotExistError
 from dvc.stage.exceptions import MissingDataSource, StageCmdFailedError
 from dvc.utils.serialize import ParseError
-from dvc.utils.serialize._yaml import parse_yaml, parse_yaml_for_update
-from dvc.utils.strictyaml import YAMLSyntaxError, YAMLValidationError
+from dvc.utils.serialize._yaml import parse_yaml
+from dvc.utils.strictyaml import YAMLSyntaxError, YAMLValidationError, merge_conflict_marker
 from ruamel.yaml.reader import ReaderError
 
 from dvc_runner.errors import ConfigurationError, DvcRunnerError, StageError, WorkspaceBusyError
+from dvc_runner.workspace import dvc_position
+
+if TYPE_CHECKING:
+    from dvc.stage import Stage as DvcStage
+
+# These are about an entry of a stage's.
+_OF_A_STAGE = (DependencyDoesNotExistError, OutputDoesNotExistError, MissingParamsError, MissingParamsFile)
 
 OF_A_STAGE = {
     StageCmdFailedError: "its own words are above",
@@ -27,12 +35,12 @@ OF_A_STAGE = {
 
 
 @contextlib.contextmanager
-def told(about: str = "the project's files") -> Iterator[None]:
-    """Raise our error where DVC raises one of its own; ``about`` is what it is asked about."""
+def told(about: str = "the project's files", stage: "DvcStage | None" = None) -> Iterator[None]:
+    """Raise our error where DVC raises one of its own; ``about`` is what it is asked about, of a stage maybe."""
     try:
         yield
     except DvcException as error:
-        raise _ours(error) from error
+        raise _ours(error, _place(error, stage)) from error
     except sqlite3.Error as error:
         raise StageError(
             f"DVC's own database could not be used: {error}",
@@ -49,7 +57,7 @@ def told(about: str = "the project's files") -> Iterator[None]:
             raise ConfigurationError(str(error), remedy="write it as a text, in quotes") from error
         words = ": ".join(filter(None, (type(error).__name__, " ".join(str(error).split()))))
         raise ConfigurationError(
-            f"DVC cannot make sense of {path or about}: {words}, in {module}",
+            f"{dvc_position.of_error(error)}DVC cannot make sense of {path or about}: {words}, in {module}",
             remedy="undo the last edit of dvc.yaml, dvc.lock, a .dvc or params file;  dvc status -v  shows more",
         ) from error
 
@@ -69,7 +77,7 @@ def _where(error: Exception) -> tuple[str, str]:
     return ("", "") if module.startswith("dvc_runner") else (module, path)
 
 
-def _ours(error: DvcException) -> DvcRunnerError:
+def _ours(error: DvcException, where: str) -> DvcRunnerError:
     if isinstance(error, NotDvcRepoError):
         return ConfigurationError(
             "this folder belongs to no DVC project",
@@ -80,13 +88,22 @@ def _ours(error: DvcException) -> DvcRunnerError:
     if type(error) in OF_A_STAGE:
         return StageError(_words(error), remedy=OF_A_STAGE[type(error)])
     if isinstance(error, OutputDoesNotExistError):
-        return StageError(f"{_words(error)} after the stage ended", remedy="write it, or take it from its outs")
+        return StageError(f"{where}{_words(error)} after the stage ended", remedy="write it, or take it from its outs")
     if isinstance(error, DependencyDoesNotExistError):
         return StageError(
-            f"a dep is missing: {_words(error)}",
+            f"{where}a dep is missing: {_words(error)}",
             remedy="make it, bring it back with  dvc pull  or correct deps in dvc.yaml",
         )
-    return ConfigurationError(_words(error), remedy="correct the file or the entry that it names")
+    return ConfigurationError(f"{where}{_words(error)}", remedy="correct the file or the entry that it names")
+
+
+def _place(error: DvcException, stage: "DvcStage | None") -> str:
+    """Give file and line of what an error is about, to be put before its words, unless they say that."""
+    if isinstance(error, YAMLSyntaxError | YAMLValidationError | ParseError):
+        return ""
+    if stage is not None and isinstance(error, _OF_A_STAGE):
+        return dvc_position.of_stage(stage)
+    return dvc_position.of_error(error)
 
 
 def _words(error: BaseException) -> str:
@@ -104,28 +121,20 @@ def _words(error: BaseException) -> str:
 def _detail(error: DvcException) -> str:
     if isinstance(error, YAMLSyntaxError):
         # Absolute before DVC 3.63.
-        return f"{os.path.relpath(error.path)} is not valid YAML{error.hint}{_position(error.exc)}"
+        path = os.path.relpath(error.path)
+        marker = merge_conflict_marker.search(error.yaml_text)
+        if marker:
+            line = error.yaml_text.count("\n", 0, marker.start()) + 1
+            return f"{path} is not valid YAML: line {line}: a merge conflict that nobody resolved"
+        return f"{path} is not valid YAML{_position(error.exc)}"
     if isinstance(error, YAMLValidationError):
         first = error.exc.errors[0]
         place = " -> ".join(str(part) for part in first.path)
-        line = _line_of(error.text, error.path, first.path)
+        line = dvc_position.line_of(error.text, first.path)
         return f"{error.path} does not fit DVC's schema: line {line}: {first.error_message}, in {place or 'it'}"
     if isinstance(error, ParseError):
         return f"{' '.join(str(error).split())}{_position(error)}"
     return " ".join(str(error).split())
-
-
-def _line_of(text: str, path: str, keys: Sequence[object]) -> int:
-    """Give the line of an entry, or of the innermost one around it that there is."""
-    node: Any = parse_yaml_for_update(text, path)
-    line = 0
-    for key in keys:
-        try:
-            line = (node.lc.item(key) if isinstance(key, int) else node.lc.key(key))[0]
-            node = node[key]
-        except (AttributeError, KeyError, IndexError, TypeError):
-            break
-    return int(line) + 1
 
 
 def _position(error: BaseException | None) -> str:

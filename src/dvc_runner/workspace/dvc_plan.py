@@ -1,7 +1,8 @@
 """What DVC knows of a project, asked without changing anything. A part of the DVC adapter."""
 
+import contextlib
 import logging
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,7 @@ from dvc_runner.errors import ConfigurationError
 from dvc_runner.model import Before, Handling, Kind, Past, Reason, Revision, Selection, Stage
 from dvc_runner.workspace import dvc_past, dvc_remote, dvc_revision, dvc_run_cache, dvc_stage
 from dvc_runner.workspace.dvc_errors import told
+from dvc_runner.workspace.dvc_position import CONTAINER, located
 from dvc_runner.workspace.dvc_watch import Watch
 
 Holds = Callable[[str], bool]
@@ -124,8 +126,17 @@ class DvcPlan:
 
     def stage(self, address: str) -> Stage:
         """Read a planned stage."""
-        with told():
-            return dvc_stage.read(self._stages[address], self.root)
+        return self._read(self._stages[address])
+
+    def _read(self, stage: DvcStage) -> Stage:
+        with told(), located(stage, *CONTAINER):
+            return dvc_stage.read(stage, self.root)
+
+    @contextlib.contextmanager
+    def located(self, address: str) -> Iterator[None]:
+        """Have what is wrong with a stage's container say where that stands in dvc.yaml."""
+        with located(self._stages[address], *CONTAINER):
+            yield
 
     def stages(self) -> tuple[Stage, ...]:
         """Read every stage of the project that has a command, also those of other dvc.yaml files than the first.
@@ -134,11 +145,7 @@ class DvcPlan:
             ConfigurationError: One makes no sense.
         """
         with told():
-            return tuple(
-                dvc_stage.read(stage, self.root)
-                for stage in self._repo.index.stages
-                if isinstance(stage, PipelineStage)
-            )
+            return tuple(self._read(stage) for stage in self._repo.index.stages if isinstance(stage, PipelineStage))
 
     def find(self, address: str, wdir: Path, argv: Sequence[str]) -> None:
         """Find the stage that DVC runs now, by what it tells a command; it is known by it from then on.
@@ -188,7 +195,7 @@ class DvcPlan:
         """
         upstream = self._planned(self._upstream.get(address, ())) if allow_missing else None
         stage = self._stages[address]
-        with told(f"what {stage.relpath} and dvc.lock say of {address}"):
+        with told(f"what {stage.relpath} and dvc.lock say of {address}", stage):
             seen = self._watch.seen(stage) if self._watch and not brought else {}
             found = dvc_stage.reasons(
                 stage,

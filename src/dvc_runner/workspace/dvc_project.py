@@ -151,7 +151,7 @@ class DvcProject(DvcPlan):
             StageError: A dep is missing.
         """
         stage = self._stages[address]
-        with told():
+        with told(stage=stage):
             if handling.pull:
                 for dep in dvc_stage.missing_deps(stage):
                     self._repo.pull(dep.def_path)
@@ -185,7 +185,7 @@ class DvcProject(DvcPlan):
         """
         stage = self._stages[address]
         self._stamps[address] = stamps.of_files(dep.fs_path for dep in stage.deps if dep.protocol == "local")
-        with told():
+        with told(stage=stage):
             stage.save_deps()
             return replace(self.stage(address), before=self.before(address))
 
@@ -198,7 +198,7 @@ class DvcProject(DvcPlan):
         stage = self._stages[address]
         self._stamps[address] = self._forget_disguised(self._stamps.get(address, {}))
         before = {dep.def_path: dep.hash_info for dep in stage.deps}
-        with told():
+        with told(stage=stage):
             stage.save_deps()
             changed = [d.def_path for d in stage.deps if d.hash_info != before[d.def_path]]
             if changed:
@@ -239,7 +239,7 @@ class DvcProject(DvcPlan):
     def _record(self, address: str, handling: Handling) -> None:
         stage = self._stages[address]
         uncached = [o for o in stage.outs if not o.use_cache and not (o.is_metric or o.is_plot)]
-        with told():
+        with told(stage=stage):
             with self._ignored.in_order(self._ranks[address]):
                 stage.save(allow_missing=handling.allow_missing, run_cache=handling.commit and not uncached)
             if handling.commit:
@@ -255,7 +255,7 @@ class DvcProject(DvcPlan):
             StageError: A dep is missing.
         """
         stage = self._stages[address]
-        with told():
+        with told(stage=stage):
             self._alone(stage.remove_outs)(stage, ignore_remove=False, force=False)
             if not handling.force:
                 stage.save_deps()

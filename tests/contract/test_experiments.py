@@ -46,19 +46,36 @@ def test_an_experiment_runs_stages_of_ours(counted: Project, where: list[str]) -
     assert shown(counted).count('"n": 2') >= 1
     counted.dvc("exp", "apply", "two").ended(0)
     assert json.loads(counted.read("n.json")) == {"n": 2, "at": URI}
+    assert counted.json().ended(0).outcomes == {"count": "skipped"}
 
 
 def test_experiments_in_a_queue_run_stages_of_ours(counted: Project) -> None:
     for n in (2, 3):
         counted.dvc("exp", "run", "--queue", "--name", f"n{n}", "--set-param", f"n={n}").ended(0)
     counted.dvc("exp", "run", "--run-all", "--jobs", "2").ended(0)
+    assert counted.dvc("queue", "status").ended(0).out.count("Success") == 2
     for n in (2, 3):
         counted.dvc("exp", "apply", f"n{n}").ended(0)
         assert json.loads(counted.read("n.json")) == {"n": n, "at": URI}
 
 
+def test_our_run_goes_on_from_what_dvc_ran(counted: Project) -> None:
+    (counted.root / "dvc.lock").unlink()
+    for made in ("cache", "tmp"):
+        shutil.rmtree(counted.root / ".dvc" / made)
+    counted.dvc("repro").ended(0)
+    counted.params(n=2)
+    counted.dvc("repro").ended(0)
+    assert counted.json().ended(0).outcomes == {"count": "skipped"}
+    counted.params(n=1)
+    assert counted.json().ended(0).outcomes == {"count": "restored"}
+    assert json.loads(counted.read("n.json"))["n"] == 1
+    assert "up to date" in counted.dvc("status").ended(0).text
+
+
 def test_dvc_understands_what_we_ran(counted: Project) -> None:
     counted.params(n=2)
+    assert list(json.loads(counted.dvc("status", "--json").ended(0).out)) == ["count"]
     counted.run("run").ended(0)
     assert "up to date" in counted.dvc("status").ended(0).text
     metrics = json.loads(counted.dvc("metrics", "diff", "--json").ended(0).out)
@@ -66,5 +83,6 @@ def test_dvc_understands_what_we_ran(counted: Project) -> None:
     params = json.loads(counted.dvc("params", "diff", "--json").ended(0).out)
     assert params["params.yaml"]["n"] == {"old": 1, "new": 2, "diff": 1}
     assert "curve.csv" in counted.dvc("diff", "--json").ended(0).out
+    assert json.loads(counted.dvc("metrics", "show", "--json").ended(0).out)[""]["data"]["n.json"]["data"]["n"] == 2
     plots = json.loads(counted.dvc("plots", "diff", "--json", "--split").ended(0).out)
     assert "curve.csv" in json.dumps(plots)

@@ -5,6 +5,7 @@ import dataclasses
 import json
 import os
 import shutil
+import tomllib
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, TypeAlias
@@ -12,23 +13,36 @@ from typing import Any, TypeAlias
 import dvc
 import pytest
 import yaml
+from packaging.requirements import Requirement
+from packaging.specifiers import SpecifierSet
 from tests.support.cases import cases
 from tests.support.disks import disk_with_reflinks, shares_content
 from tests.support.projects import Finished, Project
 from tests.support.trees import lay
 
-from dvc_runner.errors import EXIT_CONFIGURATION, EXIT_STAGE_FAILED, StageError
+from dvc_runner.errors import EXIT_CONFIGURATION, EXIT_STAGE_FAILED, ConfigurationError, StageError
 from dvc_runner.model import Handling, Reason, ReasonKind, Revision, Selection
+from dvc_runner.workspace.dvc_errors import told
 from dvc_runner.workspace.dvc_project import DvcProject
 
 # pygtrie, which DVC walks its index with.
 pytestmark = pytest.mark.filterwarnings("ignore:_NoneStep:DeprecationWarning")
 Here: TypeAlias = Callable[..., Finished]
-OLDEST, NEXT = (3, 60), (3, 68)
+ROOT = Path(__file__).parents[2]
 
 
 def test_the_adapter_knows_this_dvc() -> None:
-    assert OLDEST <= dvc.version_tuple[:2] < NEXT
+    required = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["dependencies"]
+    (known,) = (one.specifier for one in map(Requirement, required) if one.name == "dvc")
+    assert known == SpecifierSet(">=3.60,<3.68")
+    assert dvc.__version__ in known
+    assert "DVC 3.60 to 3.67" in (ROOT / "docs" / "ARCHITECTURE.md").read_text()
+
+
+def test_a_dvc_that_cannot_be_loaded_is_told() -> None:
+    with pytest.raises(ConfigurationError, match="nothing_of_this_name") as found, told():
+        exec("import nothing_of_this_name", {"__name__": "dvc.ignore"})
+    assert "pathspec<1" in found.value.remedy
 
 
 # A dep that changes while its stage runs is noticed.

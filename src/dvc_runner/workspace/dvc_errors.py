@@ -52,6 +52,11 @@ def told(about: str = "the project's files", stage: "DvcStage | None" = None) ->
         module, path = _where(error)
         if not module:
             raise
+        if isinstance(error, ImportError):
+            raise ConfigurationError(
+                f"DVC cannot be loaded: {error}",
+                remedy="mend its environment; what DVC before 3.67 needs and does not say:  pip install 'pathspec<1'",
+            ) from error
         if module == "dvc.parsing.context":
             # How DVC 3.67 refuses a value of params.yaml, such as a date.
             raise ConfigurationError(str(error), remedy="write it as a text, in quotes") from error

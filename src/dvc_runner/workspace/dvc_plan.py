@@ -129,7 +129,7 @@ class DvcPlan:
         return self._read(self._stages[address])
 
     def _read(self, stage: DvcStage) -> Stage:
-        with told(), located(stage, *CONTAINER):
+        with told(stage=stage), located(stage, *CONTAINER):
             return dvc_stage.read(stage, self.root)
 
     @contextlib.contextmanager

@@ -29,7 +29,7 @@ from dvc_runner.workspace.dvc_project import DvcProject
 
 # pygtrie, which DVC walks its index with.
 pytestmark = pytest.mark.filterwarnings("ignore:_NoneStep:DeprecationWarning")
-EXAMPLES = int(os.environ.get("PIPELINES", "8"))
+EXAMPLES = int(os.environ.get("PIPELINES", "6"))
 drawn = settings(
     max_examples=EXAMPLES,
     deadline=None,
@@ -59,7 +59,7 @@ OPTIONS = [
 ]
 # Once in a few times, DVC goes on from what we left, and we from what it leaves.
 edits = st.lists(
-    st.tuples(st.sampled_from(sorted(EDITS)), st.sampled_from([False, False, True])), min_size=2, max_size=6
+    st.tuples(st.sampled_from(sorted(EDITS)), st.sampled_from([False, False, True])), min_size=2, max_size=4
 )
 requests = st.lists(st.tuples(any_edit, targets_drawn, st.sampled_from(OPTIONS)), min_size=1, max_size=4)
 

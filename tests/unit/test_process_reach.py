@@ -94,10 +94,17 @@ def test_walls_by_version(abi: int, files: bool, tcp: bool, missing: int) -> Non
             7,
             (
                 "walled off by the kernel, except for sockets that are files (a container engine's too)"
-                " · UDP (look-ups of names too)"
+                " · UDP (look-ups of names too) · Multipath TCP, TCP Fast Open"
+                " · modes, times and attributes of files · shared memory"
             ),
         ),
-        "all": (10, "walled off by the kernel"),
+        "all that it can": (
+            10,
+            (
+                "walled off by the kernel, except for Multipath TCP, TCP Fast Open"
+                " · modes, times and attributes of files · shared memory · UDP under network: tracking"
+            ),
+        ),
     },
 )
 def test_sentence(abi: int, sentence: str) -> None:

@@ -343,7 +343,7 @@ class Server:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class ContainerSpec:
-    """All that an executor needs to know to run one stage."""
+    """All that an executor needs to know to run one stage; ``env_at_home`` are variables with paths below its home."""
 
     stage: str
     argv: tuple[str, ...]
@@ -351,6 +351,7 @@ class ContainerSpec:
     environment: Environment
     sandbox: Sandbox
     env: tuple[tuple[str, str], ...]
+    env_at_home: tuple[tuple[str, str], ...] = ()
     python_path: tuple[str, ...]
     user: User
     network: Network

@@ -1,6 +1,7 @@
 """What stages need of their surroundings, named before anything runs."""
 
 import configparser
+from pathlib import Path
 
 import pytest
 from tests.support.cases import cases
@@ -43,6 +44,41 @@ def test_servers(settings: dict[str, str], servers: list[tuple[str, int]]) -> No
 
 
 @cases(
+    "name, address, given",
+    {
+        "MLflow's": ("MLFLOW_TRACKING_SERVER_CERT_PATH", "https://h", True),
+        "everybody's": ("REQUESTS_CA_BUNDLE", "https://h", True),
+        "where there is no TLS": ("REQUESTS_CA_BUNDLE", "http://h", False),
+    },
+)
+def test_certificates(name: str, address: str, given: bool, tmp_path: Path) -> None:  # noqa: FBT001
+    path = tmp_path / "ca.pem"
+    path.write_bytes("é\n-----BEGIN".encode("latin-1"))
+    found = needs({URI: address, name: str(path)}, network=Network.TRACKING)
+    assert found.certificates == ({name: f".certificates/{name}.pem"} if given else {})
+    assert found.files == dict.fromkeys(found.certificates.values(), "\ufffd\n-----BEGIN")
+    assert needs({URI: address, name: str(path)}).files == {}
+
+
+def test_certificates_that_are_not_there_are_named() -> None:
+    settings = {URI: "https://h", "REQUESTS_CA_BUNDLE": "/nonexistent/ca.pem"}
+    with pytest.raises(ConfigurationError, match=r"REQUESTS_CA_BUNDLE, and /nonexistent/ca\.pem cannot be read"):
+        needs(settings, network=Network.TRACKING)
+
+
+def test_a_folder_of_certificates_is_left_to_the_image(tmp_path: Path) -> None:
+    settings = {URI: "https://h", "REQUESTS_CA_BUNDLE": str(tmp_path)}
+    assert needs(settings, network=Network.TRACKING).files == {}
+
+
+def test_a_word_that_is_also_a_password_is_no_secret() -> None:
+    settings = {URI: "http://tracking-host/mlflow", "MLFLOW_TRACKING_USERNAME": "me"}
+    for password in ("mlflow", "tracking-host"):
+        found = needs({**settings, "MLFLOW_TRACKING_PASSWORD": password}, network=Network.TRACKING)
+        assert found.addresses == {URI: settings[URI]}
+
+
+@cases(
     "settings, named",
     {
         "none": ({}, URI),
@@ -52,11 +88,14 @@ def test_servers(settings: dict[str, str], servers: list[tuple[str, int]]) -> No
         "a password in it": ({URI: "https://me:hunter2@host"}, URI),
         "a user in it": ({URI: "https://me@host"}, URI),
         "a password in the artifacts'": ({URI: "http://h", S3: "https://me:hunter2@host"}, S3),
+        "a secret in its path": ({URI: "https://h/tok-hunter2/x", "A_TOKEN": "tok-hunter2"}, URI),
+        "a secret in its path, escaped": ({URI: "https://h/t%2Fhunter2", "A_TOKEN": "t/hunter2"}, URI),
+        "a secret in the artifacts'": ({URI: "http://h", S3: "http://h?t=tok-hunter2", "A_TOKEN": "tok-hunter2"}, S3),
     },
 )
 def test_addresses_that_cannot_be_used_are_named(settings: dict[str, str], named: str) -> None:
     with pytest.raises(ConfigurationError) as raised:
-        needs(settings, network=Network.TRACKING)
+        needs(settings, *(name for name in settings if name == "A_TOKEN"), network=Network.TRACKING)
     assert named in str(raised.value)
     assert "hunter2" not in str(raised.value) + raised.value.remedy
 

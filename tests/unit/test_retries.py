@@ -1,5 +1,6 @@
-"""Which failures are met with another try."""
+"""Which failures are met with another try, and what is said of those that are not."""
 
+import json
 from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager, nullcontext
 from functools import partial
@@ -7,10 +8,22 @@ from pathlib import Path
 from typing import ClassVar
 
 from tests.support.cases import cases
+from tests.support.servers import Told, web
 
 from dvc_runner.engine.cancellation import NEVER, Cancellation
 from dvc_runner.executors.base import Executor
-from dvc_runner.model import Build, Container, ContainerExit, ContainerSpec, Dep, Ending, Environment, Out, Stage
+from dvc_runner.model import (
+    Build,
+    Container,
+    ContainerExit,
+    ContainerSpec,
+    Dep,
+    Ending,
+    Environment,
+    Network,
+    Out,
+    Stage,
+)
 from dvc_runner.pipeline.stage_run import Performed, Surroundings, run_stage
 
 
@@ -48,7 +61,12 @@ class Scripted:
 
 
 def perform(
-    root: Path, executor: Scripted, *, retries: int, settings: Mapping[str, str] | None = None
+    root: Path,
+    executor: Scripted,
+    *,
+    retries: int,
+    settings: Mapping[str, str] | None = None,
+    network: Network = Network.NONE,
 ) -> tuple[Performed, list[str]]:
     (root / "code").mkdir()
     (root / "code/Dockerfile").touch()
@@ -60,7 +78,9 @@ def perform(
         deps=(Dep(path="code"),),
         outs=(Out(path="out.txt"),),
         params=(),
-        container=Container(build=Build(context="code", dockerfile="code/Dockerfile"), retries=retries),
+        container=Container(
+            build=Build(context="code", dockerfile="code/Dockerfile"), retries=retries, network=network
+        ),
     )
     around = Surroundings(root=root, cache=root, executor=executor, settings=settings or {})
     said: list[str] = []
@@ -128,3 +148,42 @@ def test_who_killed_a_stage_is_not_guessed(tmp_path: Path) -> None:
     performed, _ = perform(tmp_path, Scripted([(Ending.KILLED, 137)]), retries=0)
     assert "exit code 137" in str(performed.error)
     assert "outside" not in str(performed.error)
+
+
+@cases(
+    "place, s3, told",
+    {
+        "handed on by the server": ("mlflow-artifacts:/1", None, False),
+        "handed on by it, by name": ("mlflow-artifacts://127.0.0.1:5000/1", None, False),
+        "at its own address": ("http://127.0.0.1:5000/api/2.0/mlflow-artifacts/artifacts/1", None, False),
+        "at another's": ("https://elsewhere.example/1", None, True),
+        "S3": ("s3://bucket/1", None, True),
+        "S3, by its endpoint": ("s3://bucket/1", "http://127.0.0.1:9000", False),
+        "Google's": ("gs://bucket/1", "http://127.0.0.1:9000", True),
+        "a folder": ("/srv/mlruns/1", None, True),
+        "a folder, as a URL": ("file:///srv/mlruns/1", None, True),
+    },
+)
+def test_a_store_that_is_out_of_reach_is_told_of_a_failure(
+    place: str,
+    s3: str | None,
+    told: bool,  # noqa: FBT001
+    tmp_path: Path,
+) -> None:
+    experiments = [{"name": "fine", "artifact_location": "mlflow-artifacts:/0"}]
+    experiments += [{"name": "iris", "artifact_location": place}]
+    answer = Told(kind="application/json", text=json.dumps({"experiments": experiments}))
+    with web(lambda *_: answer) as port:
+        settings = {"MLFLOW_TRACKING_URI": f"http://127.0.0.1:{port}"}
+        settings |= {"MLFLOW_S3_ENDPOINT_URL": s3} if s3 else {}
+        performed, _ = perform(tmp_path, Scripted([FAILED]), retries=0, settings=settings, network=Network.TRACKING)
+    assert performed.error
+    assert (f"iris in {place}," in performed.error.remedy) == told
+    assert "fine" not in performed.error.remedy
+
+
+def test_a_server_that_does_not_tell_of_its_store_changes_nothing(tmp_path: Path) -> None:
+    settings = {"MLFLOW_TRACKING_URI": "http://127.0.0.1:1"}
+    performed, _ = perform(tmp_path, Scripted([FAILED]), retries=0, settings=settings, network=Network.TRACKING)
+    assert performed.error
+    assert performed.error.remedy == "its own words say why"

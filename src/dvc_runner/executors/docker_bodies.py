@@ -83,6 +83,7 @@ def stage(spec: ContainerSpec, guard_id: str, on_host: Callable[[Path], str]) ->
     }
     env = {
         **{name: _as_inside(name, value, spec.servers) for name, value in spec.env},
+        **{name: f"{HOME}/{path}" for name, path in spec.env_at_home},
         "HOME": HOME,
         "USER": "stage",
         "DVC_ROOT": WORKSPACE,

@@ -39,6 +39,8 @@ VARIABLES = {
     "LINEAGE_FILE": "a JSON file: commit, image, hashes of deps, params",
     "MLFLOW_TRACKING_URI": "the MLflow server in use",
     "MLFLOW_S3_ENDPOINT_URL": "where its artifacts are",
+    "MLFLOW_TRACKING_SERVER_CERT_PATH": "whose certificate its server's is checked against",
+    "REQUESTS_CA_BUNDLE": "whose certificates are trusted",
     **dict.fromkeys(
         [f"MLFLOW_HTTP_REQUEST_{name}" for name in ("BACKOFF_FACTOR", "MAX_RETRIES", "TIMEOUT")],
         "a server that is gone is given up after seconds, not minutes",

@@ -87,6 +87,7 @@ def _environment(spec: ContainerSpec, temporary: Path) -> dict[str, str]:
         "PYTHONUNBUFFERED": "1",
         "PYTHONDONTWRITEBYTECODE": "1",
         **dict(spec.env),
+        **{name: str(sandbox.home / path) for name, path in spec.env_at_home},
         "VIRTUAL_ENV": str(place),
         "PYTHONPATH": os.pathsep.join(_python_path(spec)),
         "HOME": str(sandbox.home),

@@ -1,26 +1,38 @@
 """What a stage needs of its surroundings: its secrets' values, and the servers that it reaches."""
 
+import re
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
-from urllib.parse import SplitResult, urlsplit
+from dataclasses import dataclass, field
+from pathlib import Path
+from urllib.parse import SplitResult, unquote, urlsplit
 
 from dvc_runner.errors import ConfigurationError
 from dvc_runner.model import Network, Server, Stage
+from dvc_runner.tracking.server import BUNDLE, CERTIFICATE
 from dvc_runner.workspace import secrets
 from dvc_runner.workspace.secrets import TRACKING_URI
 
 DEFAULT_PORTS = {"http": 80, "https": 443}
 # Where MLflow's client puts artifacts itself, unless its server does that for it.
 ARTIFACTS_URI = "MLFLOW_S3_ENDPOINT_URL"
+# What tells MLflow's client, and what it is built upon, whom to trust.
+CERTIFICATES = (CERTIFICATE, BUNDLE)
+FOLDER = ".certificates"
+# What is shorter may be an ordinary word of a path.
+SHORTEST_TOKEN = 8
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Needs:
-    """``files`` are secrets' contents by path in its home, ``addresses`` the servers' by variable."""
+    """What a stage is given: contents of ``files`` by path in its home, ``addresses`` of servers by variable.
+
+    ``certificates`` are those of ``files`` by which the servers' certificates are checked, by variable.
+    """
 
     files: Mapping[str, str]
     addresses: Mapping[str, str]
     servers: tuple[Server, ...]
+    certificates: Mapping[str, str] = field(default_factory=dict)
 
 
 def needs_of(stage: Stage, settings: Mapping[str, str]) -> Needs:
@@ -29,17 +41,47 @@ def needs_of(stage: Stage, settings: Mapping[str, str]) -> Needs:
     Raises:
         ConfigurationError: Something of it is missing, or cannot be used.
     """
-    addresses = {}
-    if stage.container and stage.container.network is Network.TRACKING:
-        addresses[TRACKING_URI] = settings.get(TRACKING_URI, "")
-        if settings.get(ARTIFACTS_URI):
-            addresses[ARTIFACTS_URI] = settings[ARTIFACTS_URI]
+    addresses = addresses_of(stage, settings)
     servers = [_server(stage.address, name, address) for name, address in addresses.items()]
+    trusted = {}
+    if any(address.startswith("https:") for address in addresses.values()):
+        named = {name: settings[name] for name in CERTIFICATES if settings.get(name)}
+        # A folder is full of other people's: a stage has its image's.
+        trusted = {name: path for name, path in named.items() if not Path(path).is_dir()}
+    certificates = {name: f"{FOLDER}/{name}.pem" for name in trusted}
     return Needs(
-        files=secrets.files(stage, settings),
+        files={
+            **secrets.files(stage, settings),
+            **{certificates[name]: _certificates(stage.address, name, path) for name, path in trusted.items()},
+        },
         addresses=addresses,
         servers=tuple(dict.fromkeys(servers)),
+        certificates=certificates,
     )
+
+
+def addresses_of(stage: Stage, settings: Mapping[str, str]) -> dict[str, str]:
+    """Give the addresses of the servers that a stage reaches, by variable.
+
+    Raises:
+        ConfigurationError: One holds a secret, which a stage's environment keeps from nobody.
+    """
+    if not stage.container or stage.container.network is not Network.TRACKING:
+        return {}
+    found = {TRACKING_URI: settings.get(TRACKING_URI, "")}
+    if settings.get(ARTIFACTS_URI):
+        found[ARTIFACTS_URI] = settings[ARTIFACTS_URI]
+    hidden = [value for value in secrets.values(settings, stage.container.secrets) if len(value) >= SHORTEST_TOKEN]
+    for name, address in found.items():
+        # That a host's name is also a password tells nothing of the password.
+        path = re.sub(r"^\w+://[^/?#]*", "", address)
+        if any(value in form for value in hidden for form in (path, unquote(path))):
+            raise ConfigurationError(
+                f"{name} holds the value of a secret in its path, which whoever may use the engine could read",
+                remedy=f"take it out of it: MLflow's credentials go into {secrets.USER} and {secrets.PASSWORD}, "
+                f"and  secrets: [mlflow]  into meta.container of {stage.address}",
+            )
+    return found
 
 
 def lacking(stages: Iterable[Stage], settings: Mapping[str, str]) -> dict[str, ConfigurationError]:
@@ -51,6 +93,17 @@ def lacking(stages: Iterable[Stage], settings: Mapping[str, str]) -> dict[str, C
         except ConfigurationError as error:
             found[stage.address] = error
     return found
+
+
+def _certificates(stage: str, name: str, path: str) -> str:
+    try:
+        # What stands between certificates may be in any encoding.
+        return Path(path).read_text(encoding="ascii", errors="replace")
+    except OSError as error:
+        raise ConfigurationError(
+            f"stage {stage} needs the certificates of {name}, and {path} cannot be read: {error.strerror}",
+            remedy=f"set {name} to a file of certificates that is seen here, such as one in the project, or unset it",
+        ) from error
 
 
 def _server(stage: str, name: str, address: str) -> Server:

@@ -8,7 +8,7 @@ from pathlib import Path
 from dvc_runner.errors import ConfigurationError
 from dvc_runner.executors.docker import DockerExecutor
 from dvc_runner.model import Bind, DockerRun, Environment, Flag, Limits, Sandbox, Stage, User
-from dvc_runner.pipeline.needs import ARTIFACTS_URI
+from dvc_runner.pipeline.needs import ARTIFACTS_URI, CERTIFICATES, addresses_of
 from dvc_runner.pipeline.stage_run import Attempt, Surroundings, attempt_of
 from dvc_runner.workspace import sandbox, secrets
 from dvc_runner.workspace.secrets import TRACKING_URI
@@ -63,6 +63,7 @@ def show(stage: Stage, around: Surroundings, executor: DockerExecutor, engine_ho
         EngineError: The engine cannot be asked.
     """
     _check_is_ours(stage)
+    addresses_of(stage, around.settings)
     missing = tuple(dep.path for dep in stage.deps if not (around.root / dep.path).exists())
     # A copy of what a persistent out holds now is for the moment of the paste.
     laid = replace(
@@ -113,11 +114,11 @@ def _check_is_ours(stage: Stage) -> None:
 
 
 def _marked(stage: Stage, settings: Mapping[str, str]) -> Mapping[str, str]:
-    """Give the settings with a mark in the place of every value but the servers' addresses."""
+    """Give the settings with a mark in the place of every value but the servers' addresses and certificates."""
     names = {*settings, *secrets.variables(stage.container.secrets if stage.container else ())}
     # A file format that doubles percent signs shows itself by the mark's own.
     return {name: f"{MARK}{name}%{MARK}" for name in names} | {
-        name: settings[name] for name in (TRACKING_URI, ARTIFACTS_URI) if name in settings
+        name: settings[name] for name in (TRACKING_URI, ARTIFACTS_URI, *CERTIFICATES) if name in settings
     }
 
 
@@ -130,7 +131,7 @@ def _docker(executor: DockerExecutor, attempt: Attempt, scratch: Sandbox, image:
 
 
 def _unmasked(docker: DockerRun, hidden: tuple[str, ...]) -> DockerRun:
-    """Take a variable with a secret in it, such as an address with a token in its path, from the shell by its name."""
+    """Take a variable with a secret in it, such as a short one in an address's path, from the shell by its name."""
 
     def safe(flag: Flag) -> Flag:
         value = flag.value or ""

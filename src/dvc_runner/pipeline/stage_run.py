@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from dvc_runner.errors import DvcRunnerError, StageError
+from dvc_runner.errors import ConfigurationError, DvcRunnerError, StageError
 from dvc_runner.executors.base import Executor
 from dvc_runner.executors.docker_bodies import WORKSPACE
 from dvc_runner.model import (
@@ -22,8 +22,9 @@ from dvc_runner.model import (
 from dvc_runner.pipeline import undeclared
 from dvc_runner.pipeline.check import check
 from dvc_runner.pipeline.mask import Mask
-from dvc_runner.pipeline.needs import Needs, needs_of
+from dvc_runner.pipeline.needs import ARTIFACTS_URI, Needs, needs_of
 from dvc_runner.pipeline.origins import Origins
+from dvc_runner.tracking import artifacts
 from dvc_runner.workspace import outs, quantities, sandbox, secrets
 
 LAST_WORDS = 50
@@ -97,6 +98,7 @@ def run_stage(
             break
         masked(f"warning: {performed.error}; trying again, {left} more to come")
         performed = attempt.make(environment, masked)
+    performed = attempt.with_its_store(performed)
     if performed.undeclared_writes:
         masked(f"warning: {stage.address} wrote {outs.named(performed.undeclared_writes)}: no outs of its, dropped")
     masked.flush()
@@ -175,6 +177,23 @@ class Attempt:
             except DvcRunnerError as error:
                 return replace(performed, error=error)
 
+    def with_its_store(self, performed: Performed) -> Performed:
+        """Say of a command that failed if the tracking server keeps files where the stage does not lead."""
+        if not (self.needs.servers and performed.error and performed.ended.code and not performed.explained):
+            return performed
+        reached = {server.host for server in self.needs.servers}
+        try:
+            found = artifacts.out_of_reach(self.around.settings, reached, s3=ARTIFACTS_URI in self.needs.addresses)
+        except ConfigurationError:
+            return performed  # what is wrong with it, the stage has said
+        if not found:
+            return performed
+        remedy = (
+            f"{performed.error.remedy}; {found}, where  network: tracking  does not lead: if it logs there, start the "
+            f"server with --serve-artifacts, or for S3 set {ARTIFACTS_URI} (https://s3.REGION.amazonaws.com)"
+        )
+        return replace(performed, error=StageError(str(performed.error), remedy=remedy))
+
     def lineage(self, environment: Environment) -> str:
         """Give the content of its LINEAGE_FILE."""
         names = self.container.secrets
@@ -194,6 +213,7 @@ class Attempt:
             environment=environment,
             sandbox=scratch,
             env=tuple(sorted(env.items())),
+            env_at_home=tuple(self.needs.certificates.items()),
             python_path=self.container.build.folders if self.container.build else (),
             user=user,
             network=self.container.network,

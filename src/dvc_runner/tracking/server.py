@@ -10,6 +10,7 @@ import urllib.parse
 import urllib.request
 from collections.abc import Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -18,6 +19,7 @@ from dvc_runner.workspace import secrets
 from dvc_runner.workspace.secrets import TRACKING_URI
 
 CERTIFICATE = "MLFLOW_TRACKING_SERVER_CERT_PATH"
+BUNDLE = "REQUESTS_CA_BUNDLE"
 API = "/api/2.0/mlflow/"
 ANSWER_S = 8
 LONGEST = 10**7
@@ -77,11 +79,14 @@ class TrackingServer:
         self._settings = settings
         self._parts = urlsplit(address)
         self.uri = self._parts._replace(netloc=self._parts.netloc.rpartition("@")[2]).geturl().rstrip("/")
+        named = next((name for name in (CERTIFICATE, BUNDLE) if settings.get(name)), CERTIFICATE)
+        place = settings.get(named)
         try:
-            trusted = ssl.create_default_context(cafile=settings.get(CERTIFICATE))
+            is_folder = bool(place) and Path(place or "").is_dir()
+            trusted = ssl.create_default_context(cafile=None if is_folder else place, capath=place if is_folder else None)
         except OSError as error:
             raise ConfigurationError(
-                f"{CERTIFICATE} is {settings.get(CERTIFICATE)}: {error.strerror or error}",
+                f"{named} is {place}: {error.strerror or error}",
                 remedy="name the file of a CA's certificate there, or unset it",
             ) from error
         self._opener = urllib.request.build_opener(_NoRedirects, urllib.request.HTTPSHandler(context=trusted))

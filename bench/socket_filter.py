@@ -97,12 +97,18 @@ def told(name: str, times: tuple[list[float], list[float]]) -> None:
 
 def calls(rounds: int, through: str, folder: Path) -> None:
     """Time single requests."""
-    user = f"{folder.stat().st_uid or 65532}:{folder.stat().st_gid or 65532}"
     host = {"AutoRemove": True, "CapDrop": ["ALL"], "SecurityOpt": ["no-new-privileges"], "ReadonlyRootfs": True}
-    mount = {"Type": "bind", "Source": str(folder), "Target": "/workspace", "ReadOnly": True}
+    mount = {"Type": "bind", "Source": str(folder), "Target": "/run/dvc-runner", "ReadOnly": True}
     mounts = [{**mount, "BindOptions": {"NonRecursive": True}}]
-    body = {"Image": BASE, "Entrypoint": [], "Cmd": ["true"], "User": user, "AttachStdout": True, "AttachStderr": True}
-    body |= {"Labels": {"io.github.dvc-runner": "run"}}
+    # A guard's, since it needs no other container.
+    body: dict[str, object] = {
+        "Image": BASE,
+        "Entrypoint": [],
+        "Cmd": ["python3", "-I", "-S", "-c", ""],
+        "User": "65533:65533",
+    }
+    body |= dict.fromkeys(["AttachStdin", "AttachStdout", "AttachStderr", "OpenStdin", "StdinOnce"], True)
+    body |= {"StopSignal": "SIGKILL", "Labels": {"io.github.dvc-runner": "run", "io.github.dvc-runner.guard-of": "x"}}
     body |= {"HostConfig": {**host, "LogConfig": {"Type": "none"}, "NetworkMode": "none", "Mounts": mounts}}
 
     def timed(path: str, method: str, target: str, sent: object = None) -> tuple[float, bytes]:

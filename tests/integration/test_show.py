@@ -192,7 +192,9 @@ def test_an_address_with_a_secret_in_it_is_not_shown(contained: Project) -> None
     secret = {"MLFLOW_TRACKING_USERNAME": "me", "MLFLOW_TRACKING_PASSWORD": "tok-77"}
     address = {"MLFLOW_TRACKING_URI": "http://127.0.0.1:5/tok-77/x"}
     long = {"MLFLOW_TRACKING_PASSWORD": "tok-77/x"}
-    assert "tok-77" not in contained.run("show", "one", env={**address, **secret, **long}).ended(EXIT_CONFIGURATION).text
+    assert (
+        "tok-77" not in contained.run("show", "one", env={**address, **secret, **long}).ended(EXIT_CONFIGURATION).text
+    )
     shown = contained.run("show", "one", env={**address, **secret}).ended(0)
     assert "tok-77" not in shown.text
     assert "--env MLFLOW_TRACKING_URI  #" in shown.out

@@ -27,6 +27,8 @@ class Engine:
         self.api = client.connect(address)
         self.address = address
         self.base = base
+        # Containers that outlast a test by intent.
+        self.lasting: set[str] = set()
         self._mark = mark
         self._folder = folder
 
@@ -79,7 +81,8 @@ class Engine:
         return True
 
     def _is_ours(self, container: dict[str, Any]) -> bool:
-        return any(str(mount.get("Source", "")).startswith(str(self._folder)) for mount in container["Mounts"])
+        mounts = [str(mount.get("Source", "")) for mount in container["Mounts"]]
+        return container["Id"] not in self.lasting and any(one.startswith(str(self._folder)) for one in mounts)
 
 
 @contextlib.contextmanager

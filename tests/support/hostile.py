@@ -8,7 +8,7 @@ from typing import Any
 from tests.support.engines import Engine
 
 from dvc_runner.engine.images import LABEL
-from dvc_runner.socket_filter.policy import FILTERED_LABEL, SCRATCH
+from dvc_runner.socket_filter.policy import FILTERED_LABEL, GUARD_LABEL, GUARD_USER, SCRATCH
 from dvc_runner.workspace import sandbox
 
 CREATE = "/v1.41/containers/create"
@@ -17,8 +17,17 @@ PROOF = f".dvc/tmp/host-path-{WORDS}"
 Body = dict[str, Any]
 
 
-def good(containers: Engine, ground: Path, mark: str) -> Body:
-    """A body that passes."""
+LOCKED_DOWN = {
+    "AutoRemove": True,
+    "CapDrop": ["ALL"],
+    "SecurityOpt": ["no-new-privileges"],
+    "ReadonlyRootfs": True,
+    "LogConfig": {"Type": "none"},
+}
+
+
+def good(containers: Engine, ground: Path, mark: str, guard: str) -> Body:
+    """A stage's body that passes, beside the guard of that id."""
     user = sandbox.stage_user(ground)
     return {
         "Image": containers.base,
@@ -29,18 +38,40 @@ def good(containers: Engine, ground: Path, mark: str) -> Body:
         "User": f"{user.uid}:{user.gid}",
         "AttachStdout": True,
         "AttachStderr": True,
-        "Labels": {LABEL: "run", f"{LABEL}.guard-of": "one"},
+        "Labels": {LABEL: "run", f"{LABEL}.stage": "one"},
         "HostConfig": {
-            "AutoRemove": True,
-            "CapDrop": ["ALL"],
-            "SecurityOpt": ["no-new-privileges"],
-            "ReadonlyRootfs": True,
-            "LogConfig": {"Type": "none"},
-            "NetworkMode": "none",
+            **LOCKED_DOWN,
+            "NetworkMode": f"container:{guard}",
+            "PidMode": f"container:{guard}",
             "Mounts": [
                 mount(ground / SCRATCH / "one/workspace", "/workspace", read_only=False),
                 mount(ground / "data/raw.csv", "/workspace/data/raw.csv"),
             ],
+            "Tmpfs": {"/tmp": "rw,exec,nosuid,nodev,mode=1777"},
+            "PidsLimit": 100,
+            "ShmSize": 2**20,
+        },
+    }
+
+
+def good_guard(containers: Engine, ground: Path) -> Body:
+    """A guard's body that passes; it runs for an hour, or until it is removed."""
+    return {
+        "Image": containers.base,
+        "Entrypoint": [],
+        "Cmd": ["python3", "-I", "-S", "-c", "import time; time.sleep(3600)"],
+        "User": GUARD_USER,
+        "OpenStdin": True,
+        "StdinOnce": True,
+        "AttachStdin": True,
+        "AttachStdout": True,
+        "AttachStderr": True,
+        "StopSignal": "SIGKILL",
+        "Labels": {LABEL: "run", f"{LABEL}.guard-of": "one"},
+        "HostConfig": {
+            **LOCKED_DOWN,
+            "NetworkMode": "none",
+            "Mounts": [mount(ground / SCRATCH / "one/control", "/run/dvc-runner")],
         },
     }
 
@@ -102,6 +133,9 @@ BODIES: dict[str, list[Callable[[Body, Path], Body | bytes]]] = {
     "not privileged, which is never said": [with_host(Privileged=False)],
     "the host's network": [with_host(NetworkMode="host")],
     "another network": [with_host(NetworkMode="default")],
+    "the engine's network, without a guard": [with_host(NetworkMode="bridge")],
+    "no network, without a guard": [with_host(NetworkMode="none")],
+    "processes of its own": [without("PidMode")],
     "a network without a name": [with_host(NetworkMode="")],
     "a container's network by its name": [with_host(NetworkMode="container:some-name")],
     "the host's processes": [with_host(PidMode="host")],
@@ -147,6 +181,12 @@ BODIES: dict[str, list[Callable[[Body, Path], Body | bytes]]] = {
     "the killer of the out-of-memory kept away": [with_host(OomKillDisable=True)],
     "a tmpfs elsewhere": [with_host(Tmpfs={"/etc": "rw"})],
     "a tmpfs with devices": [with_host(Tmpfs={"/tmp": "rw,dev,suid"})],
+    "a tmpfs of another size": [with_host(Tmpfs={"/tmp": "rw,exec,nosuid,nodev,mode=1777,size=9g"})],
+    "a folder of the image's to work in": [with_body(WorkingDir="/etc")],
+    "names of hosts, which are the guard's": [with_host(ExtraHosts=["a:127.0.0.1"])],
+    "the guard's setting of the kernel": [with_host(Sysctls={"net.ipv4.ip_unprivileged_port_start": "0"})],
+    "an open standard input": [with_body(OpenStdin=True)],
+    "the guard's user": [with_body(User=GUARD_USER)],
     "storage options": [with_host(StorageOpt={"size": "1T"})],
     "root": [with_body(User="0:0")],
     "root by another writing": [with_body(User="00:0")],
@@ -162,6 +202,9 @@ BODIES: dict[str, list[Callable[[Body, Path], Body | bytes]]] = {
     "an image that nobody allowed": [with_body(Image="foreign:latest")],
     "an image by a path": [with_body(Image="../containers/x")],
     "no label of ours": [with_body(Labels={"a": "b"})],
+    "no word of what it is": [with_body(Labels={LABEL: "run"})],
+    "a stage that would be a guard": [with_body(Labels={LABEL: "run", GUARD_LABEL: "one"})],
+    "a stage and a guard": [with_body(Labels={LABEL: "run", GUARD_LABEL: "one", f"{LABEL}.stage": "one"})],
     "labels of another kind": [with_body(Labels={LABEL: "run", "com.docker.compose.project": "x"})],
     "the filter's own label": [with_body(Labels={LABEL: "run", FILTERED_LABEL: "/"})],
     "a label that is no text": [with_body(Labels={LABEL: None})],
@@ -219,8 +262,8 @@ BODIES: dict[str, list[Callable[[Body, Path], Body | bytes]]] = {
     "a key with the Kelvin sign": [after('"AutoRemove": true', '"Networ\u212aMode": "host"')],
     "a key with a long s": [after('"AutoRemove": true', '"Device\u017f": []')],
     "an escaped key": [after('"AutoRemove": true', '"\\u0050rivileged": true')],
-    "a key twice": [after('"NetworkMode": "none"', '"NetworkMode": "host"')],
-    "a key twice, once escaped": [after('"NetworkMode": "none"', '"\\u004eetworkMode": "host"')],
+    "a key twice": [after('"PidsLimit": 100', '"NetworkMode": "host"')],
+    "a key twice, once escaped": [after('"PidsLimit": 100', '"\\u004eetworkMode": "host"')],
     "a key twice, the good one last": [
         as_text(lambda text: text.replace('"NetworkMode"', '"NetworkMode": "host", "NetworkMode"', 1))
     ],
@@ -273,15 +316,18 @@ PATHS = {
     "a foreign container's end": [("POST", "/containers/{foreign}/wait")],
     "a foreign container started": [("POST", "/containers/{foreign}/start")],
     "a foreign container killed": [("POST", "/containers/{foreign}/kill?signal=SIGKILL")],
-    "a foreign container removed": [("DELETE", "/containers/{foreign}?force=1")],
-    "a foreign container's use": [("GET", "/containers/{foreign}/stats?stream=0")],
-    "a container by a part of its id": [("DELETE", "/containers/{short}?force=1")],
-    "a container by its id in capitals": [("DELETE", "/containers/{capitals}?force=1")],
+    "a foreign container removed": [("DELETE", "/containers/{foreign}?force=True")],
+    "a foreign container's use": [("GET", "/containers/{foreign}/stats?stream=False")],
+    "a container by a part of its id": [("DELETE", "/containers/{short}?force=True")],
+    "a container by its id in capitals": [("DELETE", "/containers/{capitals}?force=True")],
     "what happens to foreign containers": [
         ("GET", '/events?until=1&filters={{"container":["{foreign}"],"event":["oom"]}}')
     ],
     "all that happens": [("GET", "/events")],
     "all that happened": [("GET", "/events?until=1&filters={{}}")],
+    "another end of a container": [("POST", "/containers/{own}/wait?condition=removed")],
+    "a list by state": [("GET", '/containers/json?filters={{"label":["' + LABEL + '"],"status":["running"]}}')],
+    "a build that pulls": [("POST", "/build?t=dvc-runner/one:0&pull=1{label}")],
     "a signal that is none of the runner's": [("POST", "/containers/{own}/kill?signal=SIGSTOP")],
     "a parameter twice": [("POST", "/containers/{own}/kill?signal=SIGTERM&signal=SIGSTOP")],
     "a parameter that nobody knows": [("POST", "/containers/{own}/start?checkpoint=x")],
@@ -312,7 +358,7 @@ PATHS = {
     "an image sent away": [("POST", "/images/{image}/push")],
     "another name for an image": [("POST", "/images/{image}/tag?repo=dvc-runner/one&tag=0")],
     "a name for a foreign image": [("POST", "/images/{image}/tag?repo=foreign")],
-    "a foreign image removed": [("DELETE", "/images/{image}?force=1")],
+    "a foreign image removed": [("DELETE", "/images/{image}?force=False")],
     "a foreign image's history": [("GET", "/images/{image}/history")],
     "a build that is not ours by its name": [("POST", '/build?t=foreign:1&labels={{"' + LABEL + '":"stage"}}')],
     "a build without our label": [("POST", "/build?t=dvc-runner/one:0&labels={{}}")],

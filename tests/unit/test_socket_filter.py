@@ -13,6 +13,7 @@ from tests.support.cases import cases
 
 from dvc_runner.engine import images
 from dvc_runner.executors import docker_bodies
+from dvc_runner.model import Bind, ContainerSpec, Environment, Limits, Network, Sandbox, Server, User
 from dvc_runner.socket_filter import asks, policy, shapes, table
 from dvc_runner.socket_filter.asks import Ask
 from dvc_runner.socket_filter.mounts import look
@@ -25,13 +26,11 @@ from dvc_runner.workspace.places import SCRATCH
 
 # On a slow machine an example may take its time.
 A_FEW = settings(deadline=None, max_examples=60)
-USERS = frozenset({"1000:1000", policy.GUARD_USER})
-CHECK = shapes.container(USERS, gpus=False)
-WITH_GPUS = shapes.container(USERS, gpus=True)
+USER = "1000:1000"
 
 
 def test_the_walls_words_are_the_runners() -> None:
-    assert policy.LABEL == images.LABEL
+    assert (policy.LABEL, policy.STAGE) == (images.LABEL, images.OURS)
     assert f"{docker_bodies.GUARD_UID}:{docker_bodies.GUARD_UID}" == policy.GUARD_USER
     assert sandbox.NOBODY == policy.NOBODY
     assert SCRATCH.as_posix() == policy.SCRATCH
@@ -105,57 +104,80 @@ MOUNTS = st.fixed_dictionaries(
         "BindOptions": st.just({"NonRecursive": True}),
     }
 )
-HOSTS = st.fixed_dictionaries(
+LOCKED_DOWN = {
+    "AutoRemove": st.just(True),
+    "CapDrop": st.just(["ALL"]),
+    "SecurityOpt": st.just(["no-new-privileges"]),
+    "ReadonlyRootfs": st.just(True),
+    "LogConfig": st.just({"Type": "none"}),
+}
+EITHER = {
+    "Image": st.sampled_from(["dvc-runner/one:0a", f"sha256:{ID}", f"127.0.0.1:5000/a/b:c@sha256:{ID}"]),
+    "Entrypoint": st.just([]),
+    "AttachStdout": st.just(True),
+    "AttachStderr": st.just(True),
+}
+STAGES = st.fixed_dictionaries(
     {
-        "AutoRemove": st.just(True),
-        "CapDrop": st.just(["ALL"]),
-        "SecurityOpt": st.just(["no-new-privileges"]),
-        "ReadonlyRootfs": st.just(True),
-        "LogConfig": st.just({"Type": "none"}),
-        "NetworkMode": st.sampled_from(["none", "bridge", f"container:{ID}"]),
-        "Mounts": st.lists(MOUNTS, max_size=3),
-    },
-    optional={
-        "PidMode": st.just(f"container:{ID}"),
-        "Tmpfs": st.just({"/tmp": "rw,exec,nosuid,nodev,mode=700,uid=1000,gid=1000"}),
-        "PidsLimit": st.integers(1, 10_000),
-        "ShmSize": st.integers(0, 2**40),
-        "NanoCpus": st.integers(0, 2**40),
-        "Memory": st.integers(0, 2**40),
-        "MemorySwap": st.integers(0, 2**40),
-        "ExtraHosts": st.just(["mlflow.example.org:127.0.0.1"]),
-        "Sysctls": st.just({"net.ipv4.ip_unprivileged_port_start": "0"}),
-    },
-)
-BODIES = st.fixed_dictionaries(
-    {
-        "Image": st.sampled_from(["dvc-runner/one:0a", f"sha256:{ID}", f"127.0.0.1:5000/a/b:c@sha256:{ID}"]),
-        "Entrypoint": st.just([]),
+        **EITHER,
         "Cmd": st.lists(TEXT, max_size=3),
-        "User": st.sampled_from(sorted(USERS)),
-        "AttachStdout": st.just(True),
-        "AttachStderr": st.just(True),
-        "Labels": st.dictionaries(
-            st.sampled_from([images.LABEL, f"{images.LABEL}.stage", f"{images.LABEL}.guard-of"]), TEXT
-        ),
-        "HostConfig": HOSTS,
-    },
-    optional={
+        "User": st.just(USER),
         "Env": st.lists(TEXT.map(lambda text: f"A={text}"), max_size=3),
-        "WorkingDir": PATHS,
+        "WorkingDir": PATHS.map(lambda path: f"/workspace{path}") | st.just("/workspace"),
+        "Labels": st.fixed_dictionaries({images.LABEL: st.just("run"), f"{images.LABEL}.stage": TEXT}),
+        "HostConfig": st.fixed_dictionaries(
+            {
+                **LOCKED_DOWN,
+                "NetworkMode": st.just(f"container:{ID}"),
+                "PidMode": st.just(f"container:{ID}"),
+                "Mounts": st.lists(MOUNTS, max_size=3),
+                "Tmpfs": st.just({"/tmp": "rw,exec,nosuid,nodev,mode=1777"}),
+                "PidsLimit": st.integers(1, 10_000),
+                "ShmSize": st.integers(0, 2**40),
+            },
+            optional={
+                "NanoCpus": st.integers(0, 2**40),
+                "Memory": st.integers(0, 2**40),
+                "MemorySwap": st.integers(0, 2**40),
+            },
+        ),
+    }
+)
+GUARDS = st.fixed_dictionaries(
+    {
+        **EITHER,
+        "Cmd": st.lists(TEXT, min_size=5, max_size=7),
+        "User": st.just(policy.GUARD_USER),
         "OpenStdin": st.just(True),
         "StdinOnce": st.just(True),
         "AttachStdin": st.just(True),
         "StopSignal": st.just("SIGKILL"),
-    },
+        "Labels": st.fixed_dictionaries({images.LABEL: st.just("run"), f"{images.LABEL}.guard-of": TEXT}),
+        "HostConfig": st.fixed_dictionaries(
+            {
+                **LOCKED_DOWN,
+                "NetworkMode": st.sampled_from(["none", "bridge"]),
+                "Mounts": MOUNTS.map(lambda found: [{**found, "Target": docker_bodies.CONTROL, "ReadOnly": True}]),
+            },
+            optional={
+                "ExtraHosts": st.just(["mlflow.example.org:127.0.0.1"]),
+                "Sysctls": st.just({"net.ipv4.ip_unprivileged_port_start": "0"}),
+            },
+        ),
+    }
 )
+BODIES = STAGES | GUARDS
+
+
+def check(body: Any, *, gpus: bool = False) -> None:
+    shapes.of(body, USER, gpus=gpus)("the body", body)
 
 
 @A_FEW
 @given(BODIES)
 def test_a_body_of_the_runners_form_passes_unchanged(body: dict[str, Any]) -> None:
     found = parse(json.dumps(body).encode())
-    CHECK("the body", found)
+    check(found)
     assert json.loads(serialise(found)) == body
 
 
@@ -176,7 +198,7 @@ def test_any_key_more_is_refused(body: dict[str, Any], data: st.DataObject) -> N
     known = st.sampled_from([key.swapcase() for key in place] or ["x"])
     place[data.draw(TEXT.filter(lambda key: key not in place) | known)] = data.draw(JSON)
     with pytest.raises(RefusedError):
-        CHECK("the body", parse(json.dumps(body).encode()))
+        check(parse(json.dumps(body).encode()))
 
 
 @A_FEW
@@ -187,33 +209,48 @@ def test_any_setting_with_another_value_is_refused(body: dict[str, Any], data: s
     body = {**body, "HostConfig": dict(body["HostConfig"])}
     body["HostConfig"][key] = data.draw(JSON.filter(lambda value: value is not True))
     with pytest.raises(RefusedError, match=key):
-        CHECK("the body", parse(json.dumps(body).encode()))
+        check(parse(json.dumps(body).encode()))
 
 
-def test_gpus_pass_where_they_are_allowed() -> None:
-    host = {
-        "AutoRemove": True,
-        "CapDrop": ["ALL"],
-        "SecurityOpt": ["no-new-privileges"],
-        "ReadonlyRootfs": True,
-        "LogConfig": {"Type": "none"},
-        "NetworkMode": "none",
-        "Mounts": [],
-        "DeviceRequests": [{"Driver": "", "Count": -1, "Capabilities": [["gpu"]]}],
+def spec(**changed: Any) -> ContainerSpec:
+    """A stage with all that a stage can ask for."""
+    scratch = Path("/p/scratch")
+    parts = {name: scratch / name for name in ("workspace", "home", "etc", "control", "lineage")}
+    found: dict[str, Any] = {
+        "stage": "one",
+        "argv": ("true",),
+        "wdir": "sub",
+        "environment": Environment(reference="image", key="key"),
+        "sandbox": Sandbox(scratch=scratch, deps=(Bind(source=Path("/p/a"), target="a"),), **parts),
+        "env": (("A", "b"),),
+        "python_path": (),
+        "user": User(uid=1000, gid=1000),
+        "network": Network.TRACKING,
+        "servers": (Server(host="mlflow", port=5000),),
+        "limits": Limits(cpus=2, memory_bytes=2**30, gpus=1),
     }
-    body: Any = {
-        "Image": "a",
-        "Entrypoint": [],
-        "Cmd": [],
-        "User": "1000:1000",
-        "AttachStdout": True,
-        "AttachStderr": True,
-        "Labels": {},
-        "HostConfig": host,
-    }
-    WITH_GPUS("the body", body)
+    return ContainerSpec(**{**found, **changed})
+
+
+def made(body: dict[str, Any]) -> dict[str, Any]:
+    """What the engine is asked for in the end."""
+    return {**body, "Labels": {images.LABEL: "run", **body["Labels"]}}
+
+
+def test_the_runners_own_bodies_pass_and_use_every_setting() -> None:
+    whole = spec()
+    stage = made(docker_bodies.stage(whole, ID, str))
+    guards = [
+        made(docker_bodies.guard(one, "image", str)) for one in (whole, spec(network=Network.INTERNET, servers=()))
+    ]
+    for body in (stage, *guards):
+        check(body, gpus=True)
+    assert set(stage) == {*shapes.STAGE, "User", "HostConfig"}
+    assert set(stage["HostConfig"]) == {*shapes.STAGE_HOST, *shapes.STAGE_HOST_OPTIONAL, "DeviceRequests"}
+    assert set(guards[0]["HostConfig"]) == {*shapes.GUARD_HOST, *shapes.GUARD_HOST_OPTIONAL}
+    assert {body["HostConfig"]["NetworkMode"] for body in guards} == {"none", "bridge"}
     with pytest.raises(RefusedError, match="DeviceRequests"):
-        CHECK("the body", body)
+        check(stage)
 
 
 # Requests.
@@ -278,7 +315,7 @@ def ground(tmp_path: Path) -> Policy:
         workspace=root,
         also_readable=(tmp_path / "cache",),
         images=frozenset(),
-        users=USERS,
+        user=USER,
         runner=None,
         gpus=False,
     )

@@ -20,7 +20,7 @@ from pathlib import Path
 from dvc_runner.errors import EXIT_INTERRUPTED, ConfigurationError, DvcRunnerError, EngineError
 from dvc_runner.socket_filter.engine import CHUNK, Engine
 from dvc_runner.socket_filter.gate import Gate
-from dvc_runner.socket_filter.policy import Policy, users_of
+from dvc_runner.socket_filter.policy import Policy, user_of
 from dvc_runner.socket_filter.server import serve
 
 # Whoever may open the filter's socket is its group's business, and nobody else's.
@@ -74,7 +74,7 @@ def _policy(options: argparse.Namespace) -> Policy:
         workspace=options.workspace,
         also_readable=tuple(options.read_only),
         images=frozenset(options.allow_image),
-        users=frozenset(users_of(options.workspace)),
+        user=user_of(options.workspace),
         runner=options.runner_container,
         gpus=options.gpus,
     )

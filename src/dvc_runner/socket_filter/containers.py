@@ -20,8 +20,7 @@ TOLD_OF_A_MOUNT = ("Type", "Source", "Destination", "RW")
 
 async def create(gate: Gate, ask: Ask) -> Answer:
     """Create what the tables of shapes allow, from an image that passes, with mounts that were looked at."""
-    shape = shapes.PROOF if shapes.is_proof(ask.body) else shapes.container(gate.policy.users, gpus=gate.policy.gpus)
-    shape("the body", ask.body)
+    shapes.of(ask.body, gate.policy.user, gpus=gate.policy.gpus)("the body", ask.body)
     body: Any = ask.body
     host = body["HostConfig"]
     await _joined(gate, host)

@@ -1,7 +1,7 @@
 """The containers that the runner makes, as a table: a key that is not here, or a value, does not pass."""
 
-from dvc_runner.socket_filter.checks import Check, each, exactly, fields, integer, mapping, text
-from dvc_runner.socket_filter.policy import FILTERED_LABEL, LABEL
+from dvc_runner.socket_filter.checks import Check, each, exactly, fields, integer, text
+from dvc_runner.socket_filter.policy import GUARD_LABEL, GUARD_USER, LABEL, STAGE_LABEL
 from dvc_runner.socket_filter.strict_json import Json
 
 ID = "[0-9a-f]{64}"
@@ -14,15 +14,13 @@ ABSOLUTE = text(r"(?s:/.+)", meaning="an absolute path")
 # 16 TiB: what is larger is a mistake, or meant to overflow something.
 BYTES = integer(0, 2**44)
 
-MOUNT = fields(
-    {
-        "Type": exactly("bind"),
-        "Source": ABSOLUTE,
-        "Target": ABSOLUTE,
-        "ReadOnly": exactly(True, False),
-        "BindOptions": exactly({"NonRecursive": True}),
-    }
-)
+MOUNT_FIELDS = {
+    "Type": exactly("bind"),
+    "Source": ABSOLUTE,
+    "Target": ABSOLUTE,
+    "ReadOnly": exactly(True, False),
+    "BindOptions": exactly({"NonRecursive": True}),
+}
 GPU = fields({"Driver": exactly(""), "Count": integer(-1, 64), "Capabilities": exactly([["gpu"]])})
 HOST = {
     "AutoRemove": TRUE,
@@ -30,38 +28,57 @@ HOST = {
     "SecurityOpt": exactly(["no-new-privileges"]),
     "ReadonlyRootfs": TRUE,
     "LogConfig": exactly({"Type": "none"}),
-    "NetworkMode": text(f"none|bridge|container:{ID}", meaning="none, bridge or container:ID"),
-    "Mounts": each(MOUNT),
-}
-HOST_OPTIONAL = {
-    "PidMode": text(f"container:{ID}", meaning="container:ID"),
-    "Tmpfs": mapping(
-        "/tmp",  # noqa: S108 - the container's own
-        text(r"(rw|exec|nosuid|nodev|mode=[0-7]{3,4}|uid=\d+|gid=\d+|size=\d+[kmg]?|,)+", meaning="options of a tmpfs"),
-    ),
-    "PidsLimit": integer(1, 2**22),
-    "ShmSize": BYTES,
-    "NanoCpus": integer(0, 2**44),
-    "Memory": BYTES,
-    "MemorySwap": BYTES,
-    "ExtraHosts": each(text(r"[A-Za-z0-9._-]+:127\.0\.0\.\d{1,3}", meaning="NAME:127.0.0.x")),
-    "Sysctls": exactly({"net.ipv4.ip_unprivileged_port_start": "0"}),
 }
 CONTAINER = {
     "Image": text(IMAGE, meaning="an image's name"),
     "Entrypoint": exactly([]),
-    "Cmd": each(text()),
     "AttachStdout": TRUE,
     "AttachStderr": TRUE,
-    "Labels": mapping(rf"{LABEL}(\.[a-z-]+)?(?<!{FILTERED_LABEL})", text()),
 }
-CONTAINER_OPTIONAL = {
+RUN = exactly("run")
+ANOTHERS = text(f"container:{ID}", meaning="container:ID")
+GUARD_HOST = {
+    **HOST,
+    "NetworkMode": exactly("none", "bridge"),
+    "Mounts": each(fields({**MOUNT_FIELDS, "Target": exactly("/run/dvc-runner"), "ReadOnly": TRUE}), least=1, most=1),
+}
+GUARD_HOST_OPTIONAL = {
+    "ExtraHosts": each(text(r"[A-Za-z0-9._-]+:127\.0\.0\.\d{1,3}", meaning="NAME:127.0.0.x")),
+    "Sysctls": exactly({"net.ipv4.ip_unprivileged_port_start": "0"}),
+}
+GUARD = fields(
+    {
+        **CONTAINER,
+        "Cmd": each(text(), least=5),
+        "User": exactly(GUARD_USER),
+        "OpenStdin": TRUE,
+        "StdinOnce": TRUE,
+        "AttachStdin": TRUE,
+        "StopSignal": exactly("SIGKILL"),
+        "Labels": fields({LABEL: RUN, GUARD_LABEL: text()}),
+        "HostConfig": fields(GUARD_HOST, GUARD_HOST_OPTIONAL),
+    }
+)
+STAGE_HOST = {
+    **HOST,
+    "NetworkMode": ANOTHERS,
+    "PidMode": ANOTHERS,
+    "Mounts": each(fields(MOUNT_FIELDS)),
+    "Tmpfs": exactly({"/tmp": "rw,exec,nosuid,nodev,mode=1777"}),  # noqa: S108 - the container's own
+    "PidsLimit": integer(1, 2**22),
+    "ShmSize": BYTES,
+}
+STAGE_HOST_OPTIONAL = {
+    "NanoCpus": integer(0, 2**44),
+    "Memory": BYTES,
+    "MemorySwap": BYTES,
+}
+STAGE = {
+    **CONTAINER,
+    "Cmd": each(text()),
     "Env": each(text(r"(?s:[^=]+=.*)", meaning="NAME=value")),
-    "WorkingDir": ABSOLUTE,
-    "AttachStdin": TRUE,
-    "OpenStdin": TRUE,
-    "StdinOnce": TRUE,
-    "StopSignal": exactly("SIGKILL"),
+    "WorkingDir": text("(?s:/workspace(/.+)?)", meaning="a folder of /workspace"),
+    "Labels": fields({LABEL: RUN, STAGE_LABEL: text()}),
 }
 PROOF_MOUNT = fields(
     {
@@ -82,12 +99,15 @@ PROOF = fields(
 )
 
 
-def container(users: frozenset[str], *, gpus: bool) -> Check:
-    """Give the check of a stage's or a guard's body."""
-    host = fields(HOST, {**HOST_OPTIONAL, **({"DeviceRequests": each(GPU)} if gpus else {})})
-    return fields({**CONTAINER, "User": exactly(*sorted(users)), "HostConfig": host}, CONTAINER_OPTIONAL)
+def stage(user: str, *, gpus: bool) -> Check:
+    """Give the check of a stage's body."""
+    host = fields(STAGE_HOST, {**STAGE_HOST_OPTIONAL, **({"DeviceRequests": each(GPU, most=1)} if gpus else {})})
+    return fields({**STAGE, "User": exactly(user), "HostConfig": host})
 
 
-def is_proof(body: Json) -> bool:
-    """Say which of the two tables a body is to be held against."""
-    return isinstance(body, dict) and body.get("Labels") == {LABEL: "proof"}
+def of(body: Json, user: str, *, gpus: bool) -> Check:
+    """Give the one of the three that a body is to be held against, by what its labels say it is."""
+    labels = body.get("Labels") if isinstance(body, dict) else None
+    if labels == {LABEL: "proof"}:
+        return PROOF
+    return GUARD if isinstance(labels, dict) and GUARD_LABEL in labels else stage(user, gpus=gpus)

@@ -83,7 +83,9 @@ class TrackingServer:
         place = settings.get(named)
         try:
             is_folder = bool(place) and Path(place or "").is_dir()
-            trusted = ssl.create_default_context(cafile=None if is_folder else place, capath=place if is_folder else None)
+            trusted = ssl.create_default_context(
+                cafile=None if is_folder else place, capath=place if is_folder else None
+            )
         except OSError as error:
             raise ConfigurationError(
                 f"{named} is {place}: {error.strerror or error}",

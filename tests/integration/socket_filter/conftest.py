@@ -8,7 +8,7 @@ import pytest
 from tests.support import people
 from tests.support.engines import Engine
 from tests.support.filters import Filter, filtering
-from tests.support.hostile import PROOF, WORDS, good
+from tests.support.hostile import PROOF, WORDS, good, good_guard
 from tests.support.trees import lay
 
 from dvc_runner.engine.containers import remove
@@ -20,7 +20,7 @@ from dvc_runner.socket_filter.policy import FILTERED_LABEL, SCRATCH
 def ground(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A workspace with a scratch folder in it, and a folder of somebody else's beside it."""
     root = tmp_path_factory.mktemp("hostile") / "a projéct: mine"
-    lay(root, {"data": {"raw.csv": "x"}, SCRATCH: {"one": {"workspace": {}, "out": {}}}})
+    lay(root, {"data": {"raw.csv": "x"}, SCRATCH: {"one": {"workspace": {}, "out": {}, "control": {}}}})
     lay(root.parent / "foreign", {"secret.txt": "secret"})
     lay(
         root,
@@ -62,9 +62,21 @@ def foreign(containers: Engine) -> Iterator[str]:
         containers.api.remove_container(found, force=True)
 
 
+@pytest.fixture(scope="module")
+def guard(wall: Filter, containers: Engine, ground: Path) -> Iterator[str]:
+    """A guard that runs, made through that filter."""
+    found = wall.create(good_guard(containers, ground))
+    containers.lasting.add(found)
+    try:
+        assert wall.post(f"/containers/{found}/start")[0] == 204
+        yield found
+    finally:
+        remove(containers.api, found)
+
+
 @pytest.fixture
-def own(wall: Filter, containers: Engine, ground: Path) -> Iterator[str]:
+def own(wall: Filter, containers: Engine, ground: Path, guard: str) -> Iterator[str]:
     """A container of the hostile runner's own."""
-    found = wall.create(good(containers, ground, "own"))
+    found = wall.create(good(containers, ground, "own", guard))
     yield found
     remove(containers.api, found)

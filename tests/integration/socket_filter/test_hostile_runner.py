@@ -23,23 +23,23 @@ def commands(containers: Engine) -> list[str]:
     return [one["Command"] for one in containers.api.containers(all=True)]
 
 
-def test_what_the_runner_asks_for_passes(wall: Filter, containers: Engine, ground: Path) -> None:
-    status, said = wall.post(CREATE, json.dumps(good(containers, ground, "good")).encode())
+def test_what_the_runner_asks_for_passes(wall: Filter, containers: Engine, ground: Path, guard: str) -> None:
+    status, said = wall.post(CREATE, json.dumps(good(containers, ground, "good", guard)).encode())
     assert status == 201, said
     made = json.loads(said.splitlines()[-1])["Id"]
     inspected = containers.api.inspect_container(made)
     assert inspected["Config"]["Labels"][FILTERED_LABEL] == str(ground)
-    status, said = wall.post(f"/containers/{made}?force=1", method="DELETE")
+    status, said = wall.post(f"/containers/{made}?force=True", method="DELETE")
     assert status == 204, said
 
 
 @pytest.mark.parametrize("change", [row[0] for row in BODIES.values()], ids=list(BODIES))
 def test_a_hostile_body_creates_nothing(
-    wall: Filter, containers: Engine, ground: Path, change: Callable[[Body, Path], Body | bytes]
+    wall: Filter, containers: Engine, ground: Path, guard: str, change: Callable[[Body, Path], Body | bytes]
 ) -> None:
     mark = f"hostile-{secrets.token_hex(6)}"
     volumes = {one["Name"] for one in containers.api.volumes()["Volumes"] or []}
-    body = change(copy.deepcopy(good(containers, ground, mark)), ground)
+    body = change(copy.deepcopy(good(containers, ground, mark, guard)), ground)
     status, said = wall.post(CREATE, body if isinstance(body, bytes) else json.dumps(body).encode())
     assert status in ({403, 404} if "foreign:latest" in str(body) else {403}), said
     assert "message" in json.loads(said.splitlines()[-1])

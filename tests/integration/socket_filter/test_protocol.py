@@ -1,5 +1,6 @@
 """What stands between the lines of the protocol, and what the socket filter knows of containers."""
 
+import itertools
 import json
 import re
 import shutil
@@ -18,7 +19,7 @@ from dvc_runner.engine.images import LABEL
 
 pytestmark = pytest.mark.engine
 
-SMUGGLED = b"DELETE /containers/%s?force=1 HTTP/1.1\r\nHost: x\r\n\r\n"
+SMUGGLED = b"DELETE /containers/%s?force=True HTTP/1.1\r\nHost: x\r\n\r\n"
 UPGRADE = (
     b"POST /containers/%s/attach?stream=1&stdout=1 HTTP/1.1\r\nHost: x\r\nConnection: Upgrade\r\nUpgrade: tcp\r\n\r\n"
 )
@@ -54,9 +55,9 @@ def test_one_request_a_connection(wall: Filter, containers: Engine, foreign: str
 
 
 def test_attach_hands_nothing_to_an_engine_that_did_not_agree(
-    wall: Filter, containers: Engine, ground: Path, foreign: str
+    wall: Filter, containers: Engine, ground: Path, foreign: str, guard: str
 ) -> None:
-    gone = wall.create(good(containers, ground, "gone"))
+    gone = wall.create(good(containers, ground, "gone", guard))
     containers.api.remove_container(gone)
     # The filter still knows it as its own; the engine says that there is none.
     status, said = wall.say(UPGRADE % gone.encode() + SMUGGLED % foreign.encode())
@@ -114,24 +115,18 @@ def test_a_proof_that_became_another_file_is_not_handed_over(
         remove(containers.api, made)
 
 
-@cases(
-    "key",
-    {"the network of a stage": ["NetworkMode"], "the processes of a stage": ["PidMode"]},
-)
 def test_only_a_guard_is_joined(
-    wall: Filter, containers: Engine, ground: Path, key: str, own: str, foreign: str
+    wall: Filter, containers: Engine, ground: Path, own: str, foreign: str, guard: str
 ) -> None:
-    body = good(containers, ground, "joined")
-    stage = wall.create({**body, "Labels": {LABEL: "run", f"{LABEL}.stage": "one"}})
-    try:
-        for container, status in ((own, 201), (stage, 403), (foreign, 403), ("0" * 64, 403)):
-            changed = {**body, "HostConfig": {**body["HostConfig"], key: f"container:{container}"}}
-            found, said = wall.post(CREATE, json.dumps(changed).encode())
-            assert found == status, said
-            if found == 201:
-                containers.api.remove_container(json.loads(said.splitlines()[-1])["Id"])
-    finally:
-        containers.api.remove_container(stage)
+    body = good(containers, ground, "joined", guard)
+    for key, (container, status) in itertools.product(
+        ("NetworkMode", "PidMode"), ((guard, 201), (own, 403), (foreign, 403), ("0" * 64, 403))
+    ):
+        changed = {**body, "HostConfig": {**body["HostConfig"], key: f"container:{container}"}}
+        found, said = wall.post(CREATE, json.dumps(changed).encode())
+        assert found == status, said
+        if found == 201:
+            containers.api.remove_container(json.loads(said.splitlines()[-1])["Id"])
 
 
 def test_lists_hold_what_is_ours(wall: Filter, own: str, foreign: str) -> None:
@@ -155,7 +150,7 @@ def test_the_runners_own_container_tells_its_mounts_and_no_more(wall: Filter, co
         found = json.loads(said.splitlines()[-1])
         assert [one["Source"] for one in found.pop("Mounts")] == [str(ground)]
         assert found == {"Id": runner, "HostConfig": {"Tmpfs": {"/tmp": ""}}}
-        assert wall.post(f"/containers/{runner}?force=1", method="DELETE")[0] == 403
+        assert wall.post(f"/containers/{runner}?force=True", method="DELETE")[0] == 403
         for name, expected in (("another", 403), (runner, 200)):
             with filtering(containers.address, ground, "--runner-container", name) as narrow:
                 assert narrow.post(asked, method="GET")[0] == expected

@@ -59,8 +59,10 @@ def swapped_at(address: str, place: Path, moment: bytes, act: Callable[[], None]
         listening.shutdown(socket.SHUT_RDWR)
 
 
-def test_a_source_swapped_before_the_start_is_refused(wall: Filter, containers: Engine, ground: Path) -> None:
-    made = wall.create(good(containers, ground, "swapped"))
+def test_a_source_swapped_before_the_start_is_refused(
+    wall: Filter, containers: Engine, ground: Path, guard: str
+) -> None:
+    made = wall.create(good(containers, ground, "swapped", guard))
     with swapped(ground):
         status, said = wall.post(f"/containers/{made}/start")
         assert status == 403, said
@@ -68,13 +70,15 @@ def test_a_source_swapped_before_the_start_is_refused(wall: Filter, containers: 
     remove(containers.api, made)
 
 
-def test_a_source_swapped_by_the_start_ends_the_container(containers: Engine, ground: Path, short: Path) -> None:
+def test_a_source_swapped_by_the_start_ends_the_container(
+    containers: Engine, ground: Path, short: Path, guard: str
+) -> None:
     with contextlib.ExitStack() as stack:
         address = stack.enter_context(
             swapped_at(containers.address, short / "s", b"/start", lambda: stack.enter_context(swapped(ground)))
         )
         late = stack.enter_context(filtering(address, ground, images=[containers.base]))
-        body = good(containers, ground, "late")
+        body = good(containers, ground, "late", guard)
         made = late.create({**body, "Cmd": ["python3", "-c", "import time; time.sleep(600)"]})
         status, said = late.post(f"/containers/{made}/start")
         assert status == 403, said

@@ -41,6 +41,14 @@ def test_precedence(
     assert settings.read(tmp_path).values.get(NAME) == value
 
 
+def test_certificates_are_named_from_the_project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / ".env").write_text("MLFLOW_TRACKING_SERVER_CERT_PATH=data/ca.pem\n")
+    monkeypatch.setenv("REQUESTS_CA_BUNDLE", "/etc/ca.pem")
+    values = settings.read(tmp_path).values
+    assert values["MLFLOW_TRACKING_SERVER_CERT_PATH"] == str(tmp_path / "data/ca.pem")
+    assert values["REQUESTS_CA_BUNDLE"] == "/etc/ca.pem"
+
+
 @cases(
     "content, value",
     {

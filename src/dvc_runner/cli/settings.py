@@ -16,7 +16,7 @@ from dvc_runner.cli.guard_image import GUARD_IMAGE
 from dvc_runner.errors import ConfigurationError, UsageError
 from dvc_runner.model import EngineSettings
 from dvc_runner.workspace import secrets
-from dvc_runner.workspace.secrets import TRACKING_URI
+from dvc_runner.workspace.secrets import CERTIFICATES, TRACKING_URI
 
 FILES = (".env.auto", ".env")
 NO = ("0", "false", "no", "off")
@@ -117,6 +117,8 @@ def read(folder: Path) -> Settings:
         values |= {key: value for key, value in layer.items() if value}
     if values.get(OFFLINE, "0").lower() not in NO:
         values = _offline(values)
+    # Whatever folder a stage, or a person, is in.
+    values |= {name: str(folder / values[name]) for name in CERTIFICATES if name in values}
     return Settings(values=values, in_files=tuple(value for file in files for value in file.values() if value))
 
 

@@ -8,15 +8,12 @@ from urllib.parse import SplitResult, unquote, urlsplit
 
 from dvc_runner.errors import ConfigurationError
 from dvc_runner.model import Network, Server, Stage
-from dvc_runner.tracking.server import BUNDLE, CERTIFICATE
 from dvc_runner.workspace import secrets
-from dvc_runner.workspace.secrets import TRACKING_URI
+from dvc_runner.workspace.secrets import CERTIFICATES, TRACKING_URI
 
 DEFAULT_PORTS = {"http": 80, "https": 443}
 # Where MLflow's client puts artifacts itself, unless its server does that for it.
 ARTIFACTS_URI = "MLFLOW_S3_ENDPOINT_URL"
-# What tells MLflow's client, and what it is built upon, whom to trust.
-CERTIFICATES = (CERTIFICATE, BUNDLE)
 FOLDER = ".certificates"
 # What is shorter may be an ordinary word of a path.
 SHORTEST_TOKEN = 8

@@ -8,10 +8,10 @@ from pathlib import Path
 from dvc_runner.errors import ConfigurationError
 from dvc_runner.executors.docker import DockerExecutor
 from dvc_runner.model import Bind, DockerRun, Environment, Flag, Limits, Sandbox, Stage, User
-from dvc_runner.pipeline.needs import ARTIFACTS_URI, CERTIFICATES, addresses_of
+from dvc_runner.pipeline.needs import ARTIFACTS_URI, addresses_of
 from dvc_runner.pipeline.stage_run import Attempt, Surroundings, attempt_of
 from dvc_runner.workspace import sandbox, secrets
-from dvc_runner.workspace.secrets import TRACKING_URI
+from dvc_runner.workspace.secrets import CERTIFICATES, TRACKING_URI
 
 MARK = "\0"
 

@@ -16,10 +16,8 @@ from urllib.parse import urlsplit
 
 from dvc_runner.errors import ConfigurationError, NotThereError
 from dvc_runner.workspace import secrets
-from dvc_runner.workspace.secrets import TRACKING_URI
+from dvc_runner.workspace.secrets import CERTIFICATE, CERTIFICATES, TRACKING_URI
 
-CERTIFICATE = "MLFLOW_TRACKING_SERVER_CERT_PATH"
-BUNDLE = "REQUESTS_CA_BUNDLE"
 API = "/api/2.0/mlflow/"
 ANSWER_S = 8
 LONGEST = 10**7
@@ -79,7 +77,7 @@ class TrackingServer:
         self._settings = settings
         self._parts = urlsplit(address)
         self.uri = self._parts._replace(netloc=self._parts.netloc.rpartition("@")[2]).geturl().rstrip("/")
-        named = next((name for name in (CERTIFICATE, BUNDLE) if settings.get(name)), CERTIFICATE)
+        named = next((name for name in CERTIFICATES if settings.get(name)), CERTIFICATE)
         place = settings.get(named)
         try:
             is_folder = bool(place) and Path(place or "").is_dir()

@@ -7,6 +7,9 @@ from dvc_runner.model import Stage
 
 FOLDER = ".secrets"
 TRACKING_URI = "MLFLOW_TRACKING_URI"
+# What tells MLflow's client, and what it is built upon, whose certificates to trust.
+CERTIFICATE = "MLFLOW_TRACKING_SERVER_CERT_PATH"
+CERTIFICATES = (CERTIFICATE, "REQUESTS_CA_BUNDLE")
 USER, PASSWORD, TOKEN = (f"MLFLOW_TRACKING_{name}" for name in ("USERNAME", "PASSWORD", "TOKEN"))
 KEY_ID, KEY, SESSION = ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN")
 NEEDED: dict[str, tuple[str, ...]] = {"mlflow": (), "s3": (KEY_ID, KEY)}

@@ -1,4 +1,7 @@
-"""Hand the environment's credentials to dvc-runner's container by a file: what --env is told, docker inspect shows."""
+"""Hand the environment's credentials to dvc-runner's container by a file: what --env is told, docker inspect shows.
+
+So are addresses, which may hold some.
+"""
 
 import json
 import os
@@ -9,6 +12,8 @@ import yaml
 
 from dvc_runner.workspace import secrets
 
+ADDRESSES = (secrets.TRACKING_URI, "MLFLOW_S3_ENDPOINT_URL")
+
 
 def names(root: Path) -> tuple[str, ...]:
     """Return the variables whose values a stage of dvc.yaml, or the runner itself, may need."""
@@ -17,7 +22,7 @@ def names(root: Path) -> tuple[str, ...]:
     except (OSError, ValueError, yaml.YAMLError):
         stages = None  # dvc-runner says what is wrong with it
     found = {"mlflow": None} | dict.fromkeys(_secrets(stages))
-    return tuple(variable for name in found for variable in secrets.READ.get(name, (name,)))
+    return (*ADDRESSES, *(variable for name in found for variable in secrets.READ.get(name, (name,))))
 
 
 def write(path: Path, root: Path, environment: Mapping[str, str]) -> Path | None:

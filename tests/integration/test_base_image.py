@@ -2,6 +2,7 @@
 
 import os
 import re
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -53,6 +54,23 @@ def test_the_digest_is_renewed_in_both_places(tmp_path: Path, containers: Engine
     assert standing(folder) == f"{name}@{second}" != f"{name}@{first}"
     assert f"now {second}" in done.stdout
     assert f"still {second}" in renew(folder, containers.address).stdout
+
+
+def test_make_lock_renews_it_with_the_requirements(tmp_path: Path, containers: Engine, registry: Registry) -> None:
+    name = f"{registry.address}/locked:1"
+    digest = registry.push("locked", {"file": os.urandom(9)})
+    folder = a_project(tmp_path, f"{name}@sha256:{'0' * 64}")
+    shutil.copytree(ROOT / "scripts", folder / "scripts")
+    (folder / ".venv").symlink_to(ROOT / ".venv")
+    (folder / "pyproject.toml").write_text('[project]\nname = "p"\nversion = "0"\nrequires-python = ">=3.11"\n')
+    (folder / "stages/one").mkdir(parents=True)
+    (folder / "stages/one/requirements.in").write_text("iniconfig<2\n")
+    command, env = [str(folder / "scripts/lock")], {**os.environ, "DOCKER_HOST": containers.address}
+    done = subprocess.run(command, env=env, capture_output=True, text=True, timeout=120, check=False)
+    assert done.returncode == 0, done.stderr
+    assert (folder / "uv.lock").exists()
+    assert "iniconfig==1.1.1 \\\n    --hash=sha256:" in (folder / "stages/one/requirements.txt").read_text()
+    assert standing(folder) == f"{name}@{digest}"
 
 
 @pytest.mark.parametrize("away", ["registry", "engine"])

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 from tests.support.cases import cases
 from tests.support.projects import Project
+from tests.support.registry import Registry
 from tests.support.servers import an_mlflow, web
 
 from dvc_runner.errors import EXIT_ENGINE, EXIT_HOST_PATH
@@ -69,6 +70,17 @@ def test_an_image_that_nobody_has(patient: Project) -> None:
     assert found["image"]["state"] == "failed"
     assert "127.0.0.1:1/none:1" in found["image"]["told"]
     assert found["container files"]["state"] == "not_applicable"
+
+
+def test_an_image_that_the_first_run_pulls(patient: Project, registry: Registry) -> None:
+    name = f"{registry.address}/to/pull@{registry.push('to/pull', {'file': os.urandom(9)})}"
+    container = {"image": name}
+    patient.stages(one={"cmd": "dvc-runner exec true", "outs": ["out.txt"], "meta": {"container": container}})
+    with web(an_mlflow) as port:
+        code, found = doctor(patient, MLFLOW_TRACKING_URI=f"http://127.0.0.1:{port}")
+    assert code == 0
+    assert found["image"]["state"] == "ok"
+    assert f"{name} is not here yet; its registry has it" in found["image"]["told"]
 
 
 def test_an_engine_that_does_not_see_the_project(patient: Project) -> None:

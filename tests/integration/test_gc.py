@@ -8,10 +8,11 @@ import json
 import os
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from urllib.parse import quote
 
 import pytest
 from tests.support.cases import cases
-from tests.support.engines import Engine
+from tests.support.engines import Engine, relay
 from tests.support.projects import Project
 from tests.support.trees import lay
 from tests.support.values import a_stage
@@ -180,6 +181,22 @@ def test_by_default_it_only_says_what_would_go(contained: Project, containers: E
     # What was used a moment ago, in whatever project, is not old.
     lately = contained.run("gc").ended(0)
     assert not [name for name in old if name in lately.out]
+
+
+def test_forced_it_removes_what_it_said(contained: Project, containers: Engine) -> None:
+    """By a way to the engine that lists the images of this test's stage alone."""
+    names = []
+    for word in ("first", "second"):
+        contained.stages(forced=contained.stage("forced", f"# {word} {os.urandom(4).hex()}", outs=["out.txt"]))
+        names += [contained.run("build").ended(0).out.split()[1]]
+    whole = quote(f'"{images.LABEL}={images.OURS}"]', safe="").encode()
+    narrow = whole + quote(', "reference": ["dvc-runner/forced"]', safe="").encode()
+    with relay(containers.address, rewrite=lambda data: data.replace(whole, narrow)) as (address, _):
+        done = contained.run("gc", "--force", "--older-than", "0.01s", "--json", env={"DOCKER_HOST": address}).ended(0)
+    told = json.loads(done.out)
+    assert told["dry_run"] is False
+    assert [one["name"] for one in told["unused"] if one["kind"] == "image" and one["removed"]] == [names[0]]
+    assert [pulls.inspect(containers.api, name) is None for name in names] == [True, False]
 
 
 def test_without_an_engine_it_says_so_and_goes_on(contained: Project) -> None:

@@ -6,6 +6,7 @@ import socket
 import tempfile
 import threading
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -85,22 +86,30 @@ class Engine:
         return container["Id"] not in self.lasting and any(one.startswith(str(self._folder)) for one in mounts)
 
 
+def _shown(see: Callable[[bytes], None], rewrite: Callable[[bytes], bytes], data: bytes) -> bytes:
+    see(data)
+    return rewrite(data)
+
+
 @contextlib.contextmanager
 def relay(
     address: str,
     *,
     on_request: Callable[[bytes], None] = lambda _: None,
     on_answer: Callable[[bytes], None] = lambda _: None,
+    rewrite: Callable[[bytes], bytes] = bytes,
 ) -> Iterator[tuple[str, Callable[[], None]]]:
-    """A way to the engine that can be watched, held up and cut; gives its address and what cuts it."""
+    """A way to the engine that can be watched, held up and cut; gives its address and what cuts it.
+
+    ``rewrite`` changes requests on their way.
+    """
     ends: list[socket.socket] = []
     place = Path(tempfile.mkdtemp(prefix="relay")) / "s"
 
-    def pump(source: socket.socket, sink: socket.socket, before: Callable[[bytes], None]) -> None:
+    def pump(source: socket.socket, sink: socket.socket, before: Callable[[bytes], bytes]) -> None:
         with contextlib.suppress(OSError):
             while data := source.recv(65536):
-                before(data)
-                sink.sendall(data)
+                sink.sendall(before(data))
             sink.shutdown(socket.SHUT_WR)
 
     def serve(server: socket.socket) -> None:
@@ -112,7 +121,10 @@ def relay(
             far = socket.socket(socket.AF_UNIX)
             far.connect(address.removeprefix("unix://"))
             ends.extend((near, far))
-            for way in ((near, far, on_request), (far, near, on_answer)):
+            for way in (
+                (near, far, partial(_shown, on_request, rewrite)),
+                (far, near, partial(_shown, on_answer, bytes)),
+            ):
                 threading.Thread(target=pump, args=way, daemon=True).start()
 
     with socket.socket(socket.AF_UNIX) as server:

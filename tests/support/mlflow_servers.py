@@ -15,7 +15,9 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
+import docker
 import pytest
+import trustme
 from tests.support.waiting import until
 
 ROOT = Path(__file__).parents[2]
@@ -121,12 +123,7 @@ class MlflowServer:
         """Say whether it answers."""
         assert self.process
         assert self.process.poll() is None, (self.folder / "server.log").read_text()[-3000:]
-        with contextlib.closing(http.client.HTTPConnection("127.0.0.1", self.port, timeout=10)) as connection:
-            try:
-                connection.request("GET", "/api/2.0/mlflow/experiments/search?max_results=1")
-                return connection.getresponse().status == http.HTTPStatus.OK
-            except (OSError, http.client.HTTPException):
-                return False
+        return _is_ready(self.port)
 
     @contextlib.contextmanager
     def paused(self) -> Iterator[None]:
@@ -147,6 +144,15 @@ class MlflowServer:
             self.process = None
 
 
+def _is_ready(port: int) -> bool:
+    with contextlib.closing(http.client.HTTPConnection("127.0.0.1", port, timeout=10)) as connection:
+        try:
+            connection.request("GET", "/api/2.0/mlflow/experiments/search?max_results=1")
+            return connection.getresponse().status == http.HTTPStatus.OK
+        except (OSError, http.client.HTTPException):
+            return False
+
+
 @contextlib.contextmanager
 def mlflow_server(version: str, folder: Path, artifact_root: str | None = None) -> Iterator[MlflowServer]:
     """A server of that version."""
@@ -156,6 +162,49 @@ def mlflow_server(version: str, folder: Path, artifact_root: str | None = None) 
         yield server
     finally:
         server.kill()
+
+
+PORT = 5000
+
+
+@contextlib.contextmanager
+def in_container(api: docker.APIClient, image: str) -> Iterator[tuple[int, str]]:
+    """The newest server, in a container with this machine's own Python; gives its published port and its address."""
+    python = Path(python_of(NEWEST))
+    venv, base = python.parents[1], Path(sys.base_prefix)
+    shown = [Path("/usr"), venv, *([] if base.is_relative_to("/usr") else [base])]
+    command = [str(python), "-m", "mlflow", "server", "--host", "0.0.0.0", "--port", str(PORT), "--workers", "1"]
+    command += ["--backend-store-uri", "sqlite:///mlflow.db", "--artifacts-destination", "artifacts"]
+    env = {
+        "PATH": f"{python.parent}:/usr/bin:/bin",
+        "HOME": "/tmp",
+        "LD_LIBRARY_PATH": f"{base}/lib",
+        "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false",
+        "MLFLOW_DISABLE_TELEMETRY": "true",
+    }
+    body = {
+        "Image": image,
+        "Entrypoint": [],
+        "Cmd": command,
+        "Env": [f"{name}={value}" for name, value in env.items()],
+        "User": "0",
+        "WorkingDir": "/tmp",
+        "ExposedPorts": {f"{PORT}/tcp": {}},
+        "HostConfig": {
+            "Mounts": [{"Type": "bind", "Source": str(path), "Target": str(path), "ReadOnly": True} for path in shown],
+            "Tmpfs": {"/tmp": "exec"},
+            "PortBindings": {f"{PORT}/tcp": [{"HostIp": "127.0.0.1", "HostPort": ""}]},
+        },
+    }
+    made = str(api.create_container_from_config(body)["Id"])
+    try:
+        api.start(made)
+        network = api.inspect_container(made)["NetworkSettings"]
+        port = int(network["Ports"][f"{PORT}/tcp"][0]["HostPort"])
+        assert until(lambda: _is_ready(port), START_S), api.logs(made).decode()
+        yield port, str(network["IPAddress"] or network["Networks"]["bridge"]["IPAddress"])
+    finally:
+        api.remove_container(made, force=True, v=True)
 
 
 NGINX = """
@@ -174,7 +223,7 @@ http {{
   uwsgi_temp_path uwsgi;
   scgi_temp_path scgi;
   server {{
-    listen 127.0.0.1:{port};
+    listen 127.0.0.1:{port}{tls};
     proxy_set_header Host $http_host;
     proxy_set_header Authorization "";
     location / {{
@@ -196,8 +245,8 @@ http {{
 
 
 @contextlib.contextmanager
-def nginx(upstream: str, folder: Path) -> Iterator[str]:
-    """A real nginx before a server; gives its address.
+def nginx(upstream: str, folder: Path, certificate: trustme.LeafCert | None = None) -> Iterator[str]:
+    """A real nginx before a server, with TLS if it has a certificate, for localhost; gives its address.
 
     It asks for a password at ``/`` and at ``PATH_BELOW``, and for none at ``/open`` + ``PATH_BELOW``.
     """
@@ -208,7 +257,12 @@ def nginx(upstream: str, folder: Path) -> Iterator[str]:
     folder.mkdir(parents=True)
     port = free_port()
     user = "user root;" if os.geteuid() == 0 else ""
-    (folder / "nginx.conf").write_text(NGINX.format(port=port, upstream=upstream, user=user, below=PATH_BELOW))
+    tls = ""
+    if certificate:
+        certificate.private_key_and_cert_chain_pem.write_to_path(folder / "tls.pem")
+        tls = " ssl;\n    ssl_certificate tls.pem;\n    ssl_certificate_key tls.pem"
+    settings = NGINX.format(port=port, tls=tls, upstream=upstream, user=user, below=PATH_BELOW)
+    (folder / "nginx.conf").write_text(settings)
     hashed = base64.b64encode(hashlib.sha1(PASSWORD.encode() + b"salt").digest() + b"salt").decode()
     (folder / "users").write_text(f"{USER}:{{SSHA}}{hashed}\n")
     command = [program, "-p", str(folder), "-c", "nginx.conf", "-e", "error.log"]
@@ -217,7 +271,7 @@ def nginx(upstream: str, folder: Path) -> Iterator[str]:
     try:
         assert until(lambda: process.poll() is not None or _listens(port)), (folder / "error.log").read_text()
         assert process.poll() is None, (folder / "error.log").read_text()
-        yield f"http://127.0.0.1:{port}"
+        yield f"https://localhost:{port}" if certificate else f"http://127.0.0.1:{port}"
     finally:
         process.terminate()
         process.wait()

@@ -116,7 +116,8 @@ def test_mlflows_client_checks_the_certificate(
     project.stages(train=entry)
     project.adopt()
     uri = {"MLFLOW_TRACKING_URI": f"{server.front}/open{PATH_BELOW}"}
-    refused = project.json(env=uri).ended(EXIT_STAGE_FAILED)
+    refused = project.json(env=uri)
+    assert refused.code == EXIT_STAGE_FAILED
     assert "CERTIFICATE_VERIFY_FAILED" in refused.text
     project.json(env={**uri, variable: str(project.root / "ca.pem")}).ended(0)
     asked = f"http://127.0.0.1:{server.port}/api/2.0/mlflow/runs/get?run_id={project.read('run.txt')}"

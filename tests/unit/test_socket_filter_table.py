@@ -62,7 +62,8 @@ class Stub(http.server.BaseHTTPRequestHandler):
         query = {name: values[0] for name, values in parse_qs(parts.query).items()}
         body = self.rfile.read(int(self.headers.get("Content-Length") or 0))
         is_json = self.headers.get("Content-Type") == "application/json"
-        self.server.asked.append((self.command, self.path, json.loads(body) if is_json else None))
+        login = "X-Registry-Auth" in self.headers
+        self.server.asked.append((self.command, self.path, login, json.loads(body) if is_json else None))
         self.close_connection = True
         if path.endswith("/attach"):
             self.wfile.write(b"HTTP/1.1 101 UPGRADED\r\nConnection: Upgrade\r\nUpgrade: tcp\r\n\r\n")
@@ -97,7 +98,7 @@ class StubServer(socketserver.ThreadingUnixStreamServer):
 
     def __init__(self, address: str) -> None:
         super().__init__(address, Stub)
-        self.asked: list[tuple[str, str, Any]] = []
+        self.asked: list[tuple[str, str, bool, Any]] = []
         self.images = {OURS, IMAGE["Id"]}
         self.proves = True
 
@@ -155,16 +156,24 @@ def uses_everything(api: docker.APIClient, engine: StubServer, root: Path) -> No
     INTERRUPTS.hurry.clear()
     containers.ran_out_of_memory(api, ID, time.time())
     with usage.sampled(api, ID):
-        assert until(lambda: any("/stats?" in target for _, target, _ in engine.asked))
+        assert until(lambda: any("/stats?" in target for _, target, *_ in engine.asked))
 
 
-def test_the_runners_requests_are_the_tables(engine: StubServer, tmp_path: Path) -> None:
+def test_the_runners_requests_are_the_tables(
+    engine: StubServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    login = {"auths": {"registry.example": {"auth": base64.b64encode(b"me:password").decode()}}}
+    (tmp_path / "config.json").write_text(json.dumps(login))
+    monkeypatch.setenv("DOCKER_CONFIG", str(tmp_path))
     with contextlib.closing(client.connect(f"unix://{engine.server_address}")) as api:
         uses_everything(api, engine, tmp_path)
     used: dict[tuple[str, str], set[str]] = defaultdict(set)
-    for method, target, body in engine.asked:
+    logins = set()
+    for method, target, has_login, body in engine.asked:
         route, ask = table.find(asks.read(method, target))
         used[route.method, route.path] |= set(ask.query)
+        logins |= {route.path} if has_login else set()
         if body and body.get("Labels") == {LABEL: "proof"}:
             shapes.PROOF("the body", body)
     assert used == {(route.method, route.path): set(route.query) for route in table.TABLE}
+    assert logins == {route.path for route in table.TABLE if route.login}

@@ -19,8 +19,8 @@ _ESCAPED = {"%3A": ":", "%3a": ":", "%40": "@"}
 class Ask:
     """A request, checked as far as its form goes.
 
-    ``names`` are the parts of the path that a route leaves open, ``registry`` the headers with
-    which a client authenticates at a registry, through the engine.
+    ``names`` are the parts of the path that a route leaves open, ``login`` is the header with which
+    a client authenticates at a registry, through the engine.
     """
 
     method: str
@@ -29,7 +29,7 @@ class Ask:
     query: Mapping[str, str]
     names: Mapping[str, str] = field(default_factory=dict)
     body: Json = None
-    registry: tuple[tuple[str, str], ...] = ()
+    login: tuple[tuple[str, str], ...] = ()
 
     @property
     def target(self) -> str:

@@ -124,7 +124,7 @@ def request(ask: Ask, *extra: tuple[str, str]) -> h11.Request:
     return h11.Request(
         method=ask.method,
         target=ask.target,
-        headers=[("Host", "docker"), *close, *kind, *length, *ask.registry, *extra],
+        headers=[("Host", "docker"), *close, *kind, *length, *ask.login, *extra],
     )
 
 

@@ -41,7 +41,10 @@ Act: TypeAlias = Callable[[Gate, Ask], Awaitable[Answer | Pass]]
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Route:
-    """One line of the table; ``query`` holds the parameters that pass, ``needs`` those that must be there."""
+    """One line of the table; ``query`` holds the parameters that pass, ``needs`` those that must be there.
+
+    With ``login`` the header passes by which the engine authenticates at a registry.
+    """
 
     method: str
     path: str
@@ -50,6 +53,7 @@ class Route:
     needs: tuple[str, ...] = dataclasses.field(default=(), kw_only=True)
     body: Body = dataclasses.field(default=Body.NOTHING, kw_only=True)
     way: Way = dataclasses.field(default=Way.WHOLE, kw_only=True)
+    login: bool = dataclasses.field(default=False, kw_only=True)
 
 
 async def plain(gate: Gate, ask: Ask) -> Pass:

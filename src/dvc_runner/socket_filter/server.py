@@ -21,7 +21,7 @@ from dvc_runner.socket_filter.strict_json import parse
 FORBIDDEN = 403
 MALFORMED = 400
 BAD_GATEWAY = 502
-REGISTRY = ("x-registry-auth", "x-registry-config")
+LOGIN = "x-registry-auth"
 BASE64 = re.compile("[A-Za-z0-9+/=_-]*")
 UPGRADE = (("Connection", "Upgrade"), ("Upgrade", "tcp"), ("Content-Length", "0"))
 TAR = (("Content-Type", "application/x-tar"), ("Transfer-Encoding", "chunked"))
@@ -68,8 +68,8 @@ async def _handle(gate: Gate, client: Client, head: h11.Request) -> None:
         if route.body is Body.NOTHING and body:
             raise RefusedError("it has a body, where the runner sends none")
         ask = passed(ask, body=parse(body) if route.body is Body.JSON else None).ask
-    if route.way is Way.STREAM:
-        ask = passed(ask, registry=tuple((name, headers[name]) for name in REGISTRY if name in headers)).ask
+    if route.login and LOGIN in headers:
+        ask = passed(ask, login=((LOGIN, headers[LOGIN]),)).ask
     found = await route.act(gate, ask)
     if isinstance(found, Pass) and route.way is Way.WHOLE:
         found = await gate.engine.whole(found.ask)
@@ -86,9 +86,8 @@ def _check_headers(route: Route, headers: dict[str, str]) -> None:
         raise RefusedError("the header Expect is none that the runner sends")
     if route.way is Way.HIJACK and headers.get("upgrade", "").lower() != "tcp":
         raise RefusedError("the header Upgrade: tcp is missing")
-    for name in REGISTRY:
-        if not BASE64.fullmatch(headers.get(name, "")):
-            raise RefusedError(f"the header {name} is not in base64")
+    if not BASE64.fullmatch(headers.get(LOGIN, "")):
+        raise RefusedError(f"the header {LOGIN} is not in base64")
 
 
 async def _stream(gate: Gate, client: Client, route: Route, ask: Ask) -> None:

@@ -104,7 +104,7 @@ TABLE = (
     ),
     Route("GET", "/images/{image}/json", images.inspect, NOTHING),
     Route("GET", "/images/{image}/history", images.history, NOTHING),
-    Route("GET", "/distribution/{image}/json", images.distributed, NOTHING),
+    Route("GET", "/distribution/{image}/json", images.distributed, NOTHING, login=True),
     Route(
         "POST",
         "/images/{image}/tag",
@@ -123,6 +123,7 @@ TABLE = (
         },
         needs=("fromImage", "tag"),
         way=Way.STREAM,
+        login=True,
     ),
     Route(
         "POST",

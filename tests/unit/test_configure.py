@@ -23,6 +23,7 @@ from dagshub import Repository  # noqa: E402
 from env_file import SettingsError  # noqa: E402
 
 from dvc_runner.cli import settings as runner_settings  # noqa: E402
+from dvc_runner.workspace.secrets import CERTIFICATE  # noqa: E402
 
 TOKEN = "s3cret-t0ken"
 DAGSHUB = {"DAGSHUB_USER_NAME": "ada", "DAGSHUB_TOKEN": TOKEN, "DAGSHUB_REPO": "ada/iris"}
@@ -508,6 +509,7 @@ def test_env_example_changes_nothing_and_names_what_is_read() -> None:
     example = (ROOT / ".env.example").read_text(encoding="utf-8")
     assert env_file.parse(example) == {}
     ours = {"DVC_RUNNER_EXECUTOR", "DVC_RUNNER_HOST_ROOT", "DOCKER_HOST", "BASE_IMAGE"}
-    read = {URI, USER, PASSWORD, "MLFLOW_PORT", "TRACKING_OFFLINE", *ours, *dagshub.NAMES, *dagshub.CHOICES}
+    mlflows = {URI, USER, PASSWORD, CERTIFICATE, "MLFLOW_PORT", "TRACKING_OFFLINE"}
+    read = {*mlflows, *ours, *dagshub.NAMES, *dagshub.CHOICES}
     remote = {f"DVC_REMOTE_{name}" for name in ("URL", *dvc_config.S3, *dvc_config.HTTP)}
     assert set(configure.known_names()) == read | remote

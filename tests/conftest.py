@@ -26,6 +26,12 @@ from dvc_runner.model import EngineSettings
 FOREIGN = ("DVC_", "MLFLOW_", "TRACKING_", "DAGSHUB_", "GIT_")
 
 
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    """Skip what only root can do."""
+    if os.geteuid() != 0 and item.get_closest_marker("root"):
+        pytest.skip("only root can: sudo scripts/test -m root tests")
+
+
 @pytest.fixture(autouse=True, scope="session")
 def surroundings(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
     """Keep what a person has set out of the tests, and what tests make out of their cache.

@@ -253,9 +253,8 @@ def test_tracking_by_an_address_in_figures(lab: Way) -> None:
         assert lab.python(ASK, **tracking(port, own_address())).said["path"] == "/api?x=1"
 
 
+@pytest.mark.root
 def test_tracking_at_a_low_port(lab: Way) -> None:
-    if os.geteuid() != 0:
-        pytest.skip("only root may listen at a low port")
     for port in range(611, 700):
         with contextlib.suppress(OSError), server(port=port):
             assert lab.python(ASK, **tracking(port)).said["host"] == f"127.0.0.1:{port}"

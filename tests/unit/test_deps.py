@@ -1,7 +1,6 @@
 """Deps with links and mounts in them."""
 
 import contextlib
-import os
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -179,9 +178,8 @@ def test_hundreds_of_deps(root: Path) -> None:
         assert [bind.target for bind in found.deps] == sorted(names, key=names.index)
 
 
+@pytest.mark.root
 def test_what_is_mounted_in_a_dep_is_shown_for_itself(root: Path) -> None:
-    if os.geteuid() != 0:
-        pytest.skip("only root may mount")
     lay(root.parent, {"disk": {"d.csv": "d", "l.csv": root.parent / "cache/files/object"}})
     lay(root / "data", {"mount": {}, "n": {"file": ""}})
     with bound(root.parent / "disk", root / "data/mount"), bound(root / "f.csv", root / "data/n/file"):

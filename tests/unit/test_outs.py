@@ -184,9 +184,8 @@ def test_the_first_few_are_named(number: int, words: str) -> None:
     assert outs.named(tuple(map(str, range(number)))) == words
 
 
+@pytest.mark.root
 def test_an_out_that_is_a_mount_point_is_told_and_nothing_changes(root: Path) -> None:
-    if os.geteuid() != 0:
-        pytest.skip("only root may mount")
     lay(root, {"first": "old"})
     with another_disk(root / "disk"):
         lay(root / "disk", {"a": "old"})

@@ -138,7 +138,7 @@ def test_setup_env_says_that_there_is_no_network(tmp_path: Path) -> None:
     assert len(printed.splitlines()) == 3
 
 
-@pytest.mark.skipif(os.geteuid() != 0, reason="only root can act as somebody else")
+@pytest.mark.root
 def test_setup_env_in_a_folder_of_somebody_else_says_whose_it_is(ready: Path) -> None:
     root = copied(Path("/tmp") / f"dvc-runner-test-{os.getpid()}")
     try:
@@ -232,7 +232,7 @@ def test_a_dead_socket_is_no_engine(tmp_path: Path) -> None:
         engine.find({"DOCKER_HOST": f"unix://{path}"})
 
 
-@pytest.mark.skipif(os.geteuid() != 0, reason="only root can act as somebody else")
+@pytest.mark.root
 def test_a_socket_that_is_not_ours_to_open_names_its_group() -> None:
     path = Path("/tmp") / f"dvc-runner-test-{os.getpid()}.sock"
     with socket.socket(socket.AF_UNIX) as server:

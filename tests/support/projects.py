@@ -16,8 +16,11 @@ from tests.support.people import SOMEBODY
 from tests.support.started import started
 from tests.support.trees import files
 
+from dvc_runner.workspace.places import SCRATCH
+
 BIN = Path(sys.executable).parent
 LIMIT_S = 120
+OLD = 10**9
 DOCKERFILE = """\
 ARG BASE_IMAGE
 FROM ${BASE_IMAGE}
@@ -167,6 +170,11 @@ class Project:
     def outcomes(self) -> dict[str, str]:
         """Give what became of each stage in the last run."""
         return {event["stage"]: event["outcome"] for event in self.records()[-1] if event["event"] == "stage_end"}
+
+    def age_scratches(self) -> None:
+        """Make the scratch folders that killed runners left so old that the next stage's start removes them."""
+        for scratch in (self.root / SCRATCH).glob("*"):
+            os.utime(scratch, (OLD, OLD))
 
     def with_env(self, **env: str) -> "Project":
         """Give the same project with other variables."""

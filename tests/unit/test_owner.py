@@ -2,6 +2,7 @@
 
 import dataclasses
 import os
+import signal
 import sys
 import warnings
 from pathlib import Path
@@ -10,11 +11,13 @@ import pytest
 from tests.support.cases import cases
 from tests.support.people import SOMEBODY, give
 from tests.support.projects import Project
+from tests.support.started import until_begun
 
 from dvc_runner.cli import owner
 from dvc_runner.errors import EXIT_CONFIGURATION
+from dvc_runner.workspace.places import FOLDER, SCRATCH
 
-pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="only root can become somebody else")
+pytestmark = pytest.mark.root
 
 
 def in_a_child(root: Path) -> list[str]:
@@ -91,3 +94,31 @@ def test_it_stays_root_in_a_project_of_roots(project: Project) -> None:
     open_up(project.root)
     project.write("engine", "")
     assert in_a_child(project.root)[0] == "0"
+
+
+WAIT = """
+import os, time
+os.mkdir('folder')
+open('folder/a', 'w').close()
+print('begun', flush=True)
+time.sleep(float(open('seconds').read()))
+"""
+
+
+def test_under_dvc_that_is_root_what_is_ours_is_the_owners(project: Project) -> None:
+    project.write("seconds", "600")
+    project.stages(one=project.stage("one", WAIT, deps=["seconds"], outs=["folder"]))
+    give(project.root)
+    with project.with_env(LOGNAME="root").started("dvc", "repro") as process:
+        until_begun(process)
+        os.killpg(process.pid, signal.SIGKILL)
+        process.communicate(timeout=60)
+    ours = project.root / FOLDER
+    assert {path.lstat().st_uid for path in (ours, *ours.iterdir())} == {SOMEBODY}
+    project.write("seconds", "0")
+    project.age_scratches()
+    project.dvc("repro", env={"LOGNAME": "root"}).ended(0)
+    made = [*ours.rglob("*"), *(project.root / "folder").rglob("*")]
+    assert {path.lstat().st_uid for path in (ours, project.root / "folder", *made)} == {SOMEBODY}
+    assert list((project.root / SCRATCH).iterdir()) == []
+    assert (project.root / "dvc.lock").stat().st_uid == 0

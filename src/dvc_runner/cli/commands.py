@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
 
-from dvc_runner.cli import parents
+from dvc_runner.cli import owner, parents
 from dvc_runner.cli import settings as settings_file
 from dvc_runner.cli.printing import err, live, out
 from dvc_runner.cli.settings import Settings
@@ -28,7 +28,7 @@ from dvc_runner.report.preparing import Preparing
 from dvc_runner.workspace import lifeline, up_to_date
 from dvc_runner.workspace.aside import recover
 from dvc_runner.workspace.dvc_project import DvcProject
-from dvc_runner.workspace.places import ASIDE, FOLDER
+from dvc_runner.workspace.places import ASIDE, BUILDS
 
 
 def run(request: Request, executor_name: str | None, telling: Telling, name: str) -> int:
@@ -66,7 +66,7 @@ def execute(argv: list[str], executor_name: str | None) -> int:
     if not argv:
         raise UsageError("exec has nothing to run", remedy="name a command:  dvc-runner exec python -m train")
     parents.end_with_dvc()
-    with opened(home) as (project, settings):
+    with opened(home) as (project, settings), owner.has_our_folders(project.root):
         project.find(address, Path.cwd(), argv)
         # DVC's address of it, which is relative to another folder than ours.
         stage = dataclasses.replace(project.hash_deps(address), address=address, argv=tuple(argv))
@@ -105,7 +105,7 @@ def build(targets: tuple[str, ...], executor_name: str | None) -> int:
 
 def preparations_of(project: DvcProject, settings: Settings, executor: Executor) -> Preparations:
     """Make what builds images or environments, outside a run's record."""
-    return Preparations(executor, project.root, FOLDER / "builds", settings.values, Preparing(err, live()))
+    return Preparations(executor, project.root, BUILDS, settings.values, Preparing(err, live()))
 
 
 @contextlib.contextmanager

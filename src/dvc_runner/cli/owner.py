@@ -1,9 +1,11 @@
 """A runner that is root on somebody else's project becomes them, so that nothing it makes is root's."""
 
+import contextlib
 import os
 import pwd
 import stat
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 from dvc_runner.cli import settings
@@ -11,6 +13,7 @@ from dvc_runner.cli.printing import err
 from dvc_runner.errors import ConfigurationError
 from dvc_runner.model import User
 from dvc_runner.workspace import up_to_date
+from dvc_runner.workspace.places import ASIDE, BUILDS, FOLDER, SCRATCH
 
 
 def become(folder: Path) -> None:
@@ -37,6 +40,29 @@ def become(folder: Path) -> None:
         raise _refused(root, owner, f"they may not read {closed}, which dvc-runner needs")
     settings.be_at_home(name, home or "/")
     err(f"the project is of user {name}: running as them, not as root")
+
+
+@contextlib.contextmanager
+def has_our_folders(root: Path) -> Iterator[None]:
+    """Let the owner of ``root`` go on in the runner's own folders, also where DVC is root, and the runner with it."""
+    _give_folders(root)
+    try:
+        yield
+    finally:
+        _give_folders(root)
+
+
+def _give_folders(root: Path) -> None:
+    owner = root.stat()
+    if os.geteuid() != 0 or owner.st_uid == 0:
+        return
+    for place in (SCRATCH, ASIDE, BUILDS):
+        (root / place).mkdir(parents=True, exist_ok=True)
+    # No deeper: there may be hard links to DVC's cache.
+    ours = root / FOLDER
+    for path in (ours, *ours.glob("*"), *ours.glob("*/*")):
+        with contextlib.suppress(FileNotFoundError):
+            os.chown(path, owner.st_uid, owner.st_gid, follow_symlinks=False)
 
 
 def _account(uid: int) -> tuple[str, str | None]:

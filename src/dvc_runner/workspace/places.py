@@ -5,4 +5,5 @@ from pathlib import Path
 FOLDER = Path(".dvc/tmp/dvc-runner")
 SCRATCH = FOLDER / "scratch"
 ASIDE = FOLDER / "aside"
+BUILDS = FOLDER / "builds"
 NOTE = "copies"

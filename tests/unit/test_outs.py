@@ -82,24 +82,26 @@ def copies_of(root: Path) -> list[tuple[Path, Path]]:
     return [(root / "scratch" / "out", root / "disk" / "out")]
 
 
-def test_a_copy_says_how_far_it_came(root: Path) -> None:
-    said: list[str] = []
-    with (
-        another_disk(root / "disk"),
-        moving.brought_near(copies_of(root), root / "scratch" / NOTE, said.append, every_s=0) as near,
-    ):
-        assert [tree(path) for path in near] == [{"a": "1", "b": "2" * 10**6}]
-    assert "0.0 of 0.0 GB" in said[-1]
+def test_a_copy_says_how_far_it_came(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(moving, "TELL_S", 0)
+    monkeypatch.setattr(moving, "GIGABYTE", 10**6)
+    with another_disk(root / "disk"):
+        said = collect(root, ["disk/a"], {"disk": {"a": {"b": "1" * 10**6, "c": "2" * 10**6}}})
+    assert "1.0 of 2.0" in said[0]
+    assert "2.0 of 2.0" in said[-1]
+    assert collect(root, ["near"], {"near": "1"}) == []
 
 
-def test_a_copy_that_fails_leaves_nothing(root: Path) -> None:
+def test_a_copy_that_fails_leaves_nothing(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(moving, "TELL_S", 0)
+
     def fail(line: str) -> None:
         raise OSError(28, line)
 
     with another_disk(root / "disk"):
         with (
             pytest.raises(OSError, match="GB"),
-            moving.brought_near(copies_of(root), root / "scratch" / NOTE, fail, every_s=0),
+            moving.brought_near(copies_of(root), root / "scratch" / NOTE, fail),
         ):
             pytest.fail("it failed")
         assert tree(root / "disk") == {}

@@ -311,6 +311,12 @@ def make_fifo(folder: Path) -> None:
     os.mkfifo(folder / "out" / "pipe")
 
 
+def make_device(folder: Path) -> None:
+    (folder / "out").mkdir()
+    # Of these numbers anybody may make one, in a container too; others are root's to make.
+    os.mknod(folder / "out" / "device", stat.S_IFCHR, os.makedev(1, 3) if os.geteuid() == 0 else 0)
+
+
 def make_link_out(folder: Path) -> None:
     (folder / "out").mkdir()
     (folder / "out" / "link").symlink_to("/etc/passwd")
@@ -352,6 +358,7 @@ def make_nothing(folder: Path) -> None:
         "nothing": (make_nothing, "out"),
         "a FIFO in a folder": (make_fifo, "pipe"),
         "a FIFO in a locked folder": (make_fifo_behind_a_lock, "pipe"),
+        "a device": (make_device, "device"),
         "a link that leads out": (make_link_out, "link"),
         "a link that ends with the scratch folder": (make_absolute_link, "link"),
         "a link to what stands beside it": (make_link_beside, "link"),

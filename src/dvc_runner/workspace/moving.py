@@ -17,7 +17,7 @@ GIGABYTE = 10**9
 
 @contextlib.contextmanager
 def brought_near(
-    moves: Sequence[tuple[Path, Path]], note: Path, say: Callable[[str], None], *, every_s: float = TELL_S
+    moves: Sequence[tuple[Path, Path]], note: Path, say: Callable[[str], None]
 ) -> Iterator[tuple[Path, ...]]:
     """Give, for each (source, target), what a rename puts at the target.
 
@@ -27,8 +27,7 @@ def brought_near(
     Args:
         moves: What is to be moved, and whereto; the targets' folders are there.
         note: Where the copies' places are written down, for whoever tidies up after a SIGKILL.
-        say: Takes a line about how far the copies came.
-        every_s: How often.
+        say: Takes a line every few seconds about how far the copies came.
     """
     mounted = mounts.points()
     near = [
@@ -41,7 +40,7 @@ def brought_near(
     try:
         if copies:
             note.write_text("".join(f"{place}\0" for _, place in copies), encoding="utf-8", errors="surrogateescape")
-            _copy(copies, _Progress(sum(_size(source) for source, _ in copies), say, every_s))
+            _copy(copies, _Progress(sum(_size(source) for source, _ in copies), say))
         yield tuple(near)
     finally:
         for _, place in copies:
@@ -81,12 +80,11 @@ def _size(path: Path) -> int:
 class _Progress:
     """Copies files, and says every few seconds how far it came."""
 
-    def __init__(self, total: int, say: Callable[[str], None], every_s: float) -> None:
+    def __init__(self, total: int, say: Callable[[str], None]) -> None:
         self._total = total
         self._say = say
-        self._every_s = every_s
         self._done = 0
-        self._next = time.monotonic() + every_s
+        self._next = time.monotonic() + TELL_S
 
     def copy(self, source: Path, place: Path) -> None:
         with source.open("rb") as reader, place.open("wb") as writer:
@@ -98,5 +96,5 @@ class _Progress:
     def _came(self, size: int) -> None:
         self._done += size
         if time.monotonic() >= self._next:
-            self._next = time.monotonic() + self._every_s
+            self._next = time.monotonic() + TELL_S
             self._say(f"copying outs to another disk: {self._done / GIGABYTE:.1f} of {self._total / GIGABYTE:.1f} GB")

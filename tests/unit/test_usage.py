@@ -65,6 +65,23 @@ def test_counts_of_the_kernel(tmp_path: Path, groups: str, files: Mapping[str, A
     assert read(tmp_path, groups, files) == expected
 
 
+def test_reads_and_writes_that_groups_do_not_count_are_the_processes(tmp_path: Path) -> None:
+    group = {**FILES_1["memory"]["docker"][ID], "cgroup.procs": "7\n8\n9\n"}
+    io = {
+        pid: {"io": f"rchar: 99\nread_bytes: {pid}00\nwrite_bytes: {pid}\ncancelled_write_bytes: 5\n"} for pid in "78"
+    }
+    lay(tmp_path, {"proc": io})
+    files = {
+        **FILES_1,
+        "memory": {"docker": {ID: group}},
+        "blkio": {"docker": {ID: {"blkio.throttle.io_service_bytes": "Total 0\n"}}},
+    }
+    found = read(tmp_path, GROUPS_1, files)
+    assert found
+    assert (found.read_bytes, found.written_bytes) == (1500, 15)
+    assert found.how == f"{cgroups.HOW}; {cgroups.OF_PROCESSES}"
+
+
 @cases(
     "groups, container",
     {

@@ -1,6 +1,7 @@
 """What a container has taken, as the kernel's control groups on this machine count it."""
 
 import contextlib
+import dataclasses
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import TypeVar
@@ -9,6 +10,7 @@ from dvc_runner.model import Usage
 
 MOUNT = Path("/sys/fs/cgroup")
 HOW = "the kernel's own counts, read 4 times a second; memory with file cache"
+OF_PROCESSES = "reads and writes of the processes seen"
 HOW_WITHOUT_PEAK = "the kernel's own counts, read 4 times a second; memory sampled, without file cache"
 NS_PER_S = 10**9
 US_PER_S = 10**6
@@ -33,9 +35,27 @@ def reader(pid: int, container: str, *, proc: Path = Path("/proc"), mount: Path 
         return None
     folders = {name: mount / name / path.lstrip("/") for name, path in groups.items()}
     if (folders.get("memory", mount / "none") / "memory.max_usage_in_bytes").is_file():
-        return lambda: _version_1(folders)
+        return lambda: _with_disk(_version_1(folders), folders["memory"], proc)
     whole = mount / groups.get("", "none").lstrip("/")
-    return (lambda: _version_2(whole)) if (whole / "memory.current").is_file() else None
+    return (lambda: _with_disk(_version_2(whole), whole, proc)) if (whole / "memory.current").is_file() else None
+
+
+def _with_disk(usage: Usage, group: Path, proc: Path) -> Usage:
+    """Where a group counts no reads and writes, as version 1 of newer kernels, add what its processes have.
+
+    A process has those of its children that ended, too.
+    """
+    if usage.read_bytes is not None or usage.written_bytes is not None:
+        return usage
+    counts = [
+        {words[0]: words[1] for words in _words(proc / pid / "io") if len(words) == 2}  # noqa: PLR2004
+        for (pid,) in _words(group / "cgroup.procs")
+    ]
+    read = _sum(counts, lambda count: count.get("read_bytes:"))
+    written = _sum(counts, lambda count: count.get("write_bytes:"))
+    if read is None and written is None:
+        return usage
+    return dataclasses.replace(usage, read_bytes=read, written_bytes=written, how=f"{usage.how}; {OF_PROCESSES}")
 
 
 def _version_1(folders: Mapping[str, Path]) -> Usage:

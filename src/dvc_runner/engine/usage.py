@@ -40,7 +40,7 @@ class Samples:
         for name in FIGURES:
             figures = [figure for usage in seen if (figure := getattr(usage, name)) is not None]
             highest[name] = max(figures, default=None)
-        self._highest = Usage(how=sample.how, **highest)
+        self._highest = Usage(how=seen[-1].how, **highest)
 
     def now(self) -> Usage | None:
         """Give what was seen up to now, None if that is no more than how the container began."""

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 
 import pytest
-from tests.support import dagshub_site, people, projects
+from tests.support import dagshub_site, people, projects, remains
 from tests.support.engines import Engine
 from tests.support.projects import Finished, Project
 from tests.support.ways import STAGE, Way, lay_out
@@ -101,12 +101,31 @@ def engine(surroundings: None) -> str:
 
 
 @pytest.fixture(scope="session")
-def containers(engine: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Engine]:
+def engines() -> list[Engine]:
+    """Every engine that tests use, for as long as they do."""
+    return []
+
+
+@pytest.fixture(scope="session")
+def containers(engine: str, engines: list[Engine], tmp_path_factory: pytest.TempPathFactory) -> Iterator[Engine]:
     """The engine as tests see it: what they made there, and nothing of others."""
     base = os.environ.get("BASE_IMAGE") or GUARD_IMAGE
     mark = secrets.token_hex(6)
     with Engine(engine, base, mark, tmp_path_factory.getbasetemp()).opened() as found:
+        engines.append(found)
         yield found
+        engines.remove(found)
+
+
+@pytest.fixture
+def nothing_left(
+    request: pytest.FixtureRequest, engines: list[Engine], tmp_path: Path, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[None]:
+    """A test leaves no container, network, process, scratch folder or file of root's, on any engine that it uses."""
+    if request.node.get_closest_marker("engine"):
+        request.getfixturevalue("containers")
+    with remains.none_left(tmp_path_factory.getbasetemp(), tmp_path, engines):
+        yield
 
 
 @pytest.fixture

@@ -115,6 +115,7 @@ class Lab:
         code, told = self.starter.ended()
         assert code == 0, told
         assert set(json.loads(told.splitlines()[-1])) == out_of_date(project.root)
+        project.age_scratches()
         self.run(project)
         assert project.files() == self.undisturbed
         assert out_of_date(project.root) == set()

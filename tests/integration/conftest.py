@@ -1,4 +1,4 @@
-"""Projects whose stages run in containers, and the proof that nothing of them is left behind."""
+"""Projects whose stages run in containers."""
 
 import dataclasses
 import os
@@ -11,49 +11,17 @@ from tests.support.contained import contain
 from tests.support.engines import Engine
 from tests.support.projects import Project
 from tests.support.registry import Registry, is_installed, serving
-from tests.support.waiting import until
-from tests.support.ways import Way, with_mark
-
-from dvc_runner.workspace.places import FOLDER
-
-
-def is_roots(path: Path) -> bool:
-    return path.lstat().st_uid == 0
-
-
-def scratches(root: Path) -> list[Path]:
-    scratch = root / FOLDER / "scratch"
-    return list(scratch.iterdir()) if scratch.exists() else []
-
-
-@pytest.fixture
-def made(containers: Engine) -> Iterator[list[Path]]:
-    """The workspaces of a test; in the end nothing may be left of what ran in them."""
-    found: list[Path] = []
-    networks = containers.networks()
-    yield found
-    assert containers.none_left(), containers.ours()
-    assert until(lambda: containers.networks() == networks), containers.networks()
-    for root in found:
-        assert until(lambda root=root: not with_mark(str(root)))  # type: ignore[misc]
-        assert scratches(root) == []
-        assert is_roots(root) or not [path for path in root.rglob("*") if is_roots(path)]
 
 
 @pytest.fixture(autouse=True)
-def nothing_left(made: list[Path], lab: Way) -> Iterator[None]:
-    """No test leaves a container, a network, a process, a scratch folder or a file of root's."""
-    del made
-    yield
-    assert scratches(lab.root) == []
+def looked_after(nothing_left: None) -> None:
+    """See that each test leaves nothing."""
 
 
 @pytest.fixture
-def contained(bare_project: Path, tmp_path: Path, containers: Engine, made: list[Path]) -> Project:
+def contained(bare_project: Path, tmp_path: Path, containers: Engine) -> Project:
     """A project whose stages run in containers."""
-    found = contain(bare_project, tmp_path, containers)
-    made.append(found.root)
-    return found
+    return contain(bare_project, tmp_path, containers)
 
 
 @pytest.fixture(scope="session")
@@ -91,11 +59,10 @@ def about_to_wait(bare_project: Path, tmp_path_factory: pytest.TempPathFactory, 
 
 
 @pytest.fixture
-def waiting(about_to_wait: Project, tmp_path: Path, made: list[Path]) -> Project:
+def waiting(about_to_wait: Project, tmp_path: Path) -> Project:
     """A project whose stage ran once, and waits for ever in the next run."""
     root = tmp_path / "a projéct: mine"
     shutil.copytree(about_to_wait.root, root, symlinks=True)
     found = dataclasses.replace(about_to_wait, root=root)
     found.adopt()
-    made.append(root)
     return found

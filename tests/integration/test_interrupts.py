@@ -1,6 +1,5 @@
 """Signals at the worst moments: in the grace time, in the middle of create."""
 
-import os
 import signal
 import subprocess
 import sys
@@ -15,10 +14,8 @@ from tests.support.started import until_begun
 from tests.support.waiting import until
 
 from dvc_runner.errors import EXIT_INTERRUPTED
-from dvc_runner.workspace.places import FOLDER
 
 pytestmark = pytest.mark.engine
-OLD = 10**9
 # A run at some later time: what is there by then is older than what is about to start.
 LATER = """
 import sys
@@ -133,8 +130,7 @@ def test_what_a_kill_in_the_middle_of_create_leaves_is_swept_by_the_next_run(
         process.communicate(timeout=60)
     assert until(lambda: {one["State"] for one in containers.ours()} == {"created"}), containers.ours()
     assert waiting.files() == before
-    for scratch in (waiting.root / FOLDER / "scratch").iterdir():
-        os.utime(scratch, (OLD, OLD))
+    waiting.age_scratches()
     waiting.write("data/wait", "no")
     later = [*waiting.prefix, sys.executable, "-c", LATER, "run", "--force"]
     subprocess.run(later, cwd=waiting.root, env=waiting.env, stdin=subprocess.DEVNULL, check=True)

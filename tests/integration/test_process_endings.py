@@ -54,11 +54,6 @@ time.sleep(600)
 """
 
 
-@pytest.fixture(autouse=True)
-def nothing_left() -> None:
-    """Each test looks for itself: what it started carries a mark."""
-
-
 @pytest.fixture
 def waiting(project: Project) -> Project:
     """A project whose stage lives on; its runner and supervisor carry a mark, too."""
@@ -99,15 +94,37 @@ def test_nothing_survives_its_runner(waiting: Project, number: signal.Signals, t
     else:
         assert process.returncode == EXIT_INTERRUPTED, printed
         assert "Traceback" not in printed
-        assert not scratch.exists()
+    next_run_sweeps(waiting)
 
 
-def test_nothing_survives_dvc_repro(waiting: Project) -> None:
+def next_run_sweeps(project: Project) -> None:
+    """What a killed runner could not delete, the next run does."""
+    project.stages(one=project.stage("one", "open('out.txt', 'w')", outs=["out.txt"]))
+    project.age_scratches()
+    project.run("run").ended(0)
+
+
+@cases(
+    "number, to_group",
+    {
+        "SIGHUP, as a terminal that closes": (signal.SIGHUP, True),
+        "SIGKILL of DVC alone": (signal.SIGKILL, False),
+        "SIGKILL of all": (signal.SIGKILL, True),
+    },
+)
+def test_nothing_survives_dvc_repro(waiting: Project, number: signal.Signals, to_group: bool) -> None:  # noqa: FBT001
+    before = waiting.files()
     with waiting.with_env(LOGNAME="somebody").started("dvc", "repro") as process:
         until_begun(process)
-        os.killpg(process.pid, signal.SIGKILL)
-        process.communicate(timeout=60)
-    assert all_gone(str(waiting.root))
+        (os.killpg if to_group else os.kill)(process.pid, number)
+        # What DVC started has the same output.
+        printed, _ = process.communicate(timeout=60)
+        assert all_gone(str(waiting.root))
+    assert process.returncode != 0
+    assert "dvc_runner/" not in printed
+    assert waiting.files() == before
+    if to_group and number == signal.SIGKILL:
+        next_run_sweeps(waiting)
 
 
 def test_a_second_interrupt_waits_for_nobody(waiting: Project) -> None:

@@ -63,9 +63,14 @@ class Engine:
         found = self.api.containers(all=True, filters={"label": LABEL})
         return [container for container in found if self._is_ours(container)]
 
-    def networks(self) -> set[str]:
-        """Give the names of the engine's networks."""
-        return {str(network["Name"]) for network in self.api.networks()}
+    def all_of_ours(self) -> dict[str, str]:
+        """Give the containers that dvc-runner made or that see a folder of the tests', and all networks, by id."""
+        found = {
+            str(one["Id"]): f"container {one['Id'][:12]} {one['State']}: {one['Labels'] or one['Command']}"
+            for one in self.api.containers(all=True)
+            if self._is_ours(one) or any(label.startswith(LABEL) for label in one["Labels"] or ())
+        }
+        return found | {str(one["Id"]): f"network {one['Name']}" for one in self.api.networks()}
 
     def none_left(self, seconds: float = 10) -> bool:
         """Wait until there are none of those."""

@@ -47,6 +47,8 @@ class PrivateEngine:
                 stdout=log,
                 stderr=log,
                 start_new_session=True,
+                # What it starts outlives a test, and is to have no mark of one.
+                env={"PATH": os.environ["PATH"]},
             )
         assert until(self._answers, PATIENCE_S), (self._run / "log").read_text()[-2000:]
 

@@ -1,6 +1,5 @@
 """Outs of every form, by either executor: they appear when all is well, and not at all otherwise."""
 
-import os
 import signal
 import subprocess
 import sys
@@ -78,28 +77,42 @@ def test_outs_of_every_form(contained: Project, executor: str) -> None:
     assert found.json().ended(0).outcomes == {"one": "skipped"}
 
 
+# What the stage does, and what its error has to name.
 BREAK = {
-    "it fails": "raise SystemExit(3)",
-    "it is killed": "os.kill(os.getpid(), 9)",
-    "an out is missing": "os.remove('metrics.json')",
-    "a FIFO": "os.mkfifo('nested/one/pipe'); os.remove('nested/one/a'); os.rename('nested/one/pipe', 'nested/one/a')",
-    "a socket": "import socket; os.remove('nested/c'); socket.socket(socket.AF_UNIX).bind('nested/c')",
-    "a link that leads out": "os.chmod('folder/deep', 0o700); os.symlink('/etc/passwd', 'folder/deep/out')",
-    "a link to what stands beside": "os.remove('nested/c'); os.symlink('one', 'nested/c')",
+    "it fails": ("raise SystemExit(3)", "exit code 3"),
+    "it is killed": ("os.kill(os.getpid(), 9)", "exit code 137"),
+    "an out is missing": ("os.remove('metrics.json')", "metrics.json"),
+    "a FIFO": (
+        "os.mkfifo('nested/one/pipe'); os.remove('nested/one/a'); os.rename('nested/one/pipe', 'nested/one/a')",
+        "nested/one/a",
+    ),
+    "a socket": (
+        "import socket; os.remove('nested/c'); socket.socket(socket.AF_UNIX).bind('nested/c')",
+        "nested/c",
+    ),
+    # The only device that is not root's to make.
+    "a device": ("import stat; os.remove('nested/c'); os.mknod('nested/c', stat.S_IFCHR, 0)", "nested/c"),
+    "a link that leads out": (
+        "os.chmod('folder/deep', 0o700); os.symlink('/etc/passwd', 'folder/deep/out')",
+        "folder with a link that leads out of it: out",
+    ),
+    "a link to what stands beside": ("os.remove('nested/c'); os.symlink('one', 'nested/c')", "nested/c"),
 }
 
 
 # What does not depend on the executor is tried with the one that starts sooner.
-BROKEN = [*((name, "process") for name in BREAK), ("it is killed", "docker"), ("a FIFO", "docker")]
+BROKEN = [("it is killed", "docker"), *((name, "docker" if name == "a device" else "process") for name in BREAK)]
 
 
 @cases("executor, ending", {f"{name}, {executor}": (executor, name) for name, executor in BROKEN})
 def test_nothing_changes_unless_all_is_well(contained: Project, executor: str, ending: str) -> None:
-    found = writing(contained, executor, f"{WRITE}\n{BREAK[ending]}\n")
+    code, named = BREAK[ending]
+    found = writing(contained, executor, f"{WRITE}\n{code}\n")
     before = found.files()
     done = found.json().ended(EXIT_STAGE_FAILED)
     after = found.files()
     assert done.outcomes == {"one": "failed"}
+    assert named in next(event["error"] for event in done.events if event["event"] == "stage_end")
     assert {name: text for name, text in after.items() if name != "dvc.lock"} == before
     assert not (found.root / "nested").exists()
 
@@ -154,8 +167,7 @@ for name in {[*outs[::2], "folder/a"]}:
     now = {name: text for name, text in found.files().items() if name not in ("in.csv", "stages/one/one.py")}
     assert now == {name: text for name, text in before.items() if name != "stages/one/one.py"}
     assert list((found.root / ".dvc/tmp/dvc-runner/aside").iterdir()) == []
-    for scratch in (found.root / ".dvc/tmp/dvc-runner/scratch").iterdir():
-        os.utime(scratch, (10**9, 10**9))
+    found.age_scratches()
     contained.write("stages/one/one.py", code)
     found.json().ended(0)
     assert found.read("folder/a") == "2"

@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import signal
 from pathlib import Path
 from typing import Any
@@ -18,10 +19,12 @@ from dvc_runner.engine import containers as engine_containers
 from dvc_runner.engine.images import LABEL
 from dvc_runner.errors import EXIT_ENGINE, EXIT_INTERRUPTED, EXIT_STAGE_FAILED, EngineError
 from dvc_runner.model import Build, Container
-from dvc_runner.workspace.places import FOLDER
+from dvc_runner.workspace.places import SCRATCH
 
 pytestmark = pytest.mark.engine
-OLD = 10**9
+
+MIB = 2**20
+MEMORY, DISK, CPU_S = 200 * MIB, 20 * MIB, 1
 
 SEE = """
 import json, os, pathlib
@@ -152,8 +155,47 @@ def test_memory_that_runs_out_is_told_with_the_limit(contained: Project) -> None
     done = contained.json().ended(EXIT_STAGE_FAILED)
     (end,) = [event for event in done.events if event["event"] == "stage_end"]
     assert "memory" in end["error"]
-    assert "limit: 64 MiB, peak seen: " in end["error"]
+    told = re.search(r"\(limit: 64 MiB, peak seen: ([\d.]+) MiB\)", end["error"])
+    assert told, end["error"]
+    assert 32 < float(told[1]) <= 64
     assert "meta.container.memory" in end["remedy"]
+
+
+# The pause is for an engine's figures, which are read now and then.
+TAKE = f"""
+import os, time
+while time.process_time() < {CPU_S}:
+    pass
+held = b'x' * {MEMORY}
+with open('out.bin', 'w+b') as file:
+    file.write(held[:{DISK}])
+    file.flush()
+    os.fsync(file.fileno())
+    os.posix_fadvise(file.fileno(), 0, 0, os.POSIX_FADV_DONTNEED)
+    file.seek(0)
+    file.read()
+time.sleep(0.5)
+"""
+
+
+@pytest.mark.parametrize("executor", ["docker", "process"])
+def test_the_record_tells_what_a_stage_took(contained: Project, executor: str) -> None:
+    contained.stages(one=contained.stage("one", TAKE, outs=["out.bin"]))
+    contained.with_env(DVC_RUNNER_EXECUTOR=executor).json().ended(0)
+    (end,) = [event for event in contained.records()[-1] if event["event"] == "stage_end"]
+    took = end["usage"]
+    assert MEMORY <= took["peak_memory_bytes"] < 1.5 * MEMORY
+    assert CPU_S <= took["cpu_s"] < 3 * CPU_S
+    if is_on_a_disk(contained.root):
+        assert DISK <= took["read_bytes"] < 3 * DISK
+        assert DISK <= took["written_bytes"] < 3 * DISK
+    assert took["how"].startswith("exact" if executor == "process" else "the kernel's own counts")
+
+
+def is_on_a_disk(path: Path) -> bool:
+    """Say whether what is written there goes to a disk whose reads and writes the kernel counts."""
+    device = path.stat().st_dev
+    return Path(f"/sys/dev/block/{os.major(device)}:{os.minor(device)}").exists()
 
 
 # Ended in the middle.
@@ -197,8 +239,8 @@ def test_a_run_that_is_ended_leaves_nothing(
 
 def next_run_sweeps(project: Project) -> None:
     """What a killed runner could not delete, the next run does."""
-    (scratch,) = (project.root / FOLDER / "scratch").iterdir()
-    os.utime(scratch, (OLD, OLD))
+    (scratch,) = (project.root / SCRATCH).iterdir()
+    project.age_scratches()
     project.write("data/wait", "no")
     assert project.json("--force").ended(0).outcomes == {"one": "ran"}
     assert not scratch.exists()
@@ -209,6 +251,7 @@ def next_run_sweeps(project: Project) -> None:
     {
         "Ctrl-C": (signal.SIGINT, True),
         "SIGTERM": (signal.SIGTERM, False),
+        "SIGHUP, as a terminal that closes": (signal.SIGHUP, True),
         "SIGKILL": (signal.SIGKILL, False),
     },
 )

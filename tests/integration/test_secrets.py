@@ -35,7 +35,13 @@ for line in '\\n'.join(found.values()).splitlines():
     for form in (value, repr(value), json.dumps(value), urllib.parse.quote(value, safe='')):
         print(form)
         print('x' * (8192 - len(form) // 2) + form)
-    print('Authorization: Basic ' + base64.b64encode(f'me:{value}'.encode()).decode())
+    for user in ('me', 'you', 'them'):
+        print('Authorization: Basic ' + base64.b64encode(f'{user}:{value}'.encode()).decode())
+    sys.stdout.flush()
+    for at in (1, len(value) // 2, len(value.encode()) - 1):
+        os.write(1, value.encode()[:at])
+        time.sleep(0.01)
+        os.write(1, value.encode()[at:] + b'\\n')
     print(base64.b64encode(f'a longer text, {value}, and its end'.encode()).decode())
 print('environment', dict(os.environ))
 print('begun', flush=True)
@@ -49,7 +55,10 @@ def traces() -> set[str]:
     for value in (TOKEN, PASSWORD, KEY):
         found |= {value, quote(value, safe=""), repr(value)[1:-1], json.dumps(value)[1:-1]}
         found.add(value.replace("%", "%%"))
-        found.add(base64.b64encode(f"me:{value}".encode()).decode().rstrip("=")[4:-2])
+        for user in ("me:", "you:", "them:"):
+            # The characters at its ends belong to its neighbours as well.
+            encoded = base64.b64encode(f"{user}{value}".encode()).decode()
+            found.add(encoded[-(-len(user) * 8 // 6) : (len(user) + len(value.encode())) * 8 // 6])
     return found
 
 

@@ -246,7 +246,8 @@ SHARED = "from multiprocessing import shared_memory; shared_memory.SharedMemory(
 def test_shared_memory_does_not_stay(processes: Way, code: str, limit_s: float) -> None:
     before = set(Path("/dev/shm").iterdir())
     processes.python(code, limits=Limits(timeout_s=limit_s))
-    assert set(Path("/dev/shm").iterdir()) <= before
+    # Others may have some for a moment.
+    assert until(lambda: set(Path("/dev/shm").iterdir()) <= before)
 
 
 # What it took.

@@ -14,7 +14,6 @@ from tests.support.remains import Remains
 from tests.support.started import started
 from tests.support.ways import Way
 
-from dvc_runner.engine.images import LABEL
 from dvc_runner.workspace.places import ASIDE, SCRATCH
 
 Leave: TypeAlias = Callable[[Path, Path], contextlib.AbstractContextManager[str]]
@@ -96,7 +95,7 @@ def test_what_is_left_on_an_engine_is_seen(
 ) -> None:
     remains = Remains(tmp_path_factory.getbasetemp(), tmp_path, [containers])
     mount = {"Type": "bind", "Source": str(tmp_path), "Target": "/x", "ReadOnly": True}
-    bodies = ({"Labels": {f"{LABEL}.guard-of": "one"}}, {"HostConfig": {"Mounts": [mount]}})
+    bodies = ({"Labels": dict([containers.label.split("=")])}, {"HostConfig": {"Mounts": [mount]}})
     made = [
         containers.api.create_container_from_config({"Image": containers.base, "Cmd": ["true"], **body})["Id"]
         for body in bodies

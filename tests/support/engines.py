@@ -64,11 +64,11 @@ class Engine:
         return [container for container in found if self._is_ours(container)]
 
     def all_of_ours(self) -> dict[str, str]:
-        """Give the containers that dvc-runner made or that see a folder of the tests', and all networks, by id."""
+        """Give the containers that see a folder of the tests' or are of an image of theirs, and all networks, by id."""
         found = {
             str(one["Id"]): f"container {one['Id'][:12]} {one['State']}: {one['Labels'] or one['Command']}"
             for one in self.api.containers(all=True)
-            if self._is_ours(one) or any(label.startswith(LABEL) for label in one["Labels"] or ())
+            if self._is_ours(one) or (one["Labels"] or {}).get(MARK) == self._mark
         }
         return found | {str(one["Id"]): f"network {one['Name']}" for one in self.api.networks()}
 

@@ -25,7 +25,6 @@ STARTED = dt.datetime.now(dt.UTC)
 # Servers take less than what they are said to: 250 characters of a key, 5000 of a value, 100 tags at once.
 LONGEST_KEY, LONGEST_VALUE, MOST_DEPS = 200, 500, 50
 TAGGED = ("schema_version", "stage", "git_commit", "git_branch", "git_dirty", "git_user", "executor")
-OF_VERSIONS = ("schema_version", "git_commit", "git_branch", "git_dirty", "image_key")
 
 Table = tuple[pd.DataFrame, "pd.Series[str]"]
 Document = dict[str, Any]
@@ -47,21 +46,18 @@ def log(client: MlflowClient, run_id: str, tables: Mapping[Path, Table], under: 
         return {}
     whole: Document = json.loads(Path(path).read_text(encoding="utf-8")) | _of_this_stage(tables)
     known = short(whole)
-    tags = {f"{under}lineage.{key}": value for key, value in known.items()}
+    named = {f"{under}{key}": value for key, value in tags(whole).items()}
     if not under:  # where MLflow's own pages look
-        named = {"mlflow.source.git.commit": "git_commit", "mlflow.source.git.branch": "git_branch"}
-        tags |= {tag: known[key] for tag, key in named.items() if key in known}
-    log_values(client, run_id, tags=tags)
+        for_mlflow = {"mlflow.source.git.commit": "git_commit", "mlflow.source.git.branch": "git_branch"}
+        named |= {tag: known[key] for tag, key in for_mlflow.items() if key in known}
+    log_values(client, run_id, tags=named)
     client.log_dict(run_id, whole, f"{under}lineage.json")
     return whole
 
 
-def mark_version(client: MlflowClient, name: str, version: str, whole: Document) -> None:
-    """Tag a registered version with the commit, the image and the tables that it comes from."""
-    read = {f"dep.{path}" for path in whole.get("read", ())}
-    for key, value in short(whole).items():
-        if key in OF_VERSIONS or key in read:
-            client.set_model_version_tag(name, version, f"lineage.{key}", value)
+def tags(whole: Document) -> dict[str, str]:
+    """Give the tags that a run and the version it registers carry."""
+    return {f"lineage.{key}": value for key, value in short(whole).items()}
 
 
 def who(whole: Document) -> str:

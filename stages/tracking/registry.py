@@ -2,9 +2,11 @@
 
 import json
 import logging
+from collections.abc import Mapping
 from importlib.metadata import version as installed
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from types import MappingProxyType
 
 import mlflow.sklearn
 import pandas as pd
@@ -65,7 +67,14 @@ def read_pointer(path: Path) -> ModelPointer:
     return check(pointer, ModelPointer, where=str(path))
 
 
-def register(client: MlflowClient, run: Run, model: ClassifierMixin, samples: pd.DataFrame, name: str) -> ModelPointer:
+def register(
+    client: MlflowClient,
+    run: Run,
+    model: ClassifierMixin,
+    samples: pd.DataFrame,
+    name: str,
+    tags: Mapping[str, str] = MappingProxyType({}),
+) -> ModelPointer:
     """Log the model to its run and, when it is there, make it a version in the registry.
 
     Args:
@@ -74,6 +83,7 @@ def register(client: MlflowClient, run: Run, model: ClassifierMixin, samples: pd
         model: Fitted.
         samples: What it was fitted on; gives signature and input example.
         name: Of the registered model, which is made if it is not there.
+        tags: Of the version, from its first moment on.
     """
     run_id = run.info.run_id
     with TemporaryDirectory() as folder:
@@ -96,7 +106,7 @@ def register(client: MlflowClient, run: Run, model: ClassifierMixin, samples: pd
         look=lambda: or_none(lambda: client.get_registered_model(name)),
     )
     version = create_once(
-        lambda: client.create_model_version(name, source, run_id),
+        lambda: client.create_model_version(name, source, run_id, tags=dict(tags)),
         look=lambda: next(iter(client.search_model_versions(f"run_id = '{run_id}'")), None),
     ).version
     uri = f"models:/{name}/{version}"

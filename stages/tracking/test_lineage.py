@@ -2,6 +2,7 @@ import json
 import platform
 from importlib.metadata import version
 from pathlib import Path
+from typing import Any
 
 import lineage
 import pandas as pd
@@ -16,7 +17,7 @@ SAMPLES = pd.DataFrame({"x": [0.0, 0.1, 0.9, None], "y": [1.0, 2.0, 3.0, 4.0]})
 LABELS = pd.Series(["a", "a", "a", "b"], name="label", dtype="str")
 TABLE = Path("data/raw/part.csv")
 EMPTY_MD5 = "d41d8cd98f00b204e9800998ecf8427e"
-RUNNERS = {
+RUNNERS: dict[str, Any] = {
     "schema_version": 1,
     "stage": "train",
     "cmd": "dvc-runner exec python -m train",
@@ -125,20 +126,18 @@ def test_tags_are_no_more_and_no_longer_than_servers_take(client: MlflowClient, 
     assert tags["lineage.git_branch"] == tags["mlflow.source.git.branch"] == "b" * 500
 
 
-def test_a_version_leads_back_too(client: MlflowClient, unique: str) -> None:
+def test_a_version_leads_back_as_its_run_does(client: MlflowClient, unique: str) -> None:
+    many = {f"data/{number}/{'d' * 300}.csv": "0" for number in range(200)}
+    Path("runners.json").write_text(json.dumps(RUNNERS | {"git_branch": "b" * 9000, "deps": RUNNERS["deps"] | many}))
     with tracking.training_run(client, unique) as run:
         whole = lineage.log(client, run.info.run_id, {TABLE: (SAMPLES, LABELS)})
         forest = RandomForestClassifier(n_estimators=1, random_state=0).fit(SAMPLES[["y"]], LABELS)
-        registry.register(client, run, forest, SAMPLES[["y"]], unique)
-        lineage.mark_version(client, unique, "1", whole)
+        registry.register(client, run, forest, SAMPLES[["y"]], unique, tags=lineage.tags(whole))
+    of_run = client.get_run(run.info.run_id).data.tags
     assert client.get_model_version(unique, "1").tags == {
-        "lineage.schema_version": "1",
-        "lineage.git_commit": "c0ffee",
-        "lineage.git_branch": "main",
-        "lineage.git_dirty": "true",
-        "lineage.image_key": "k",
-        "lineage.dep.data/raw/part.csv": EMPTY_MD5,
+        key: of_run[key] for key in of_run if key.startswith("lineage.")
     }
+    assert len(lineage.tags(whole)) == len(TAGS) - 4 + lineage.MOST_DEPS
 
 
 @pytest.mark.parametrize("where", [None, "", "/nowhere/lineage.json"])

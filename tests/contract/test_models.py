@@ -233,6 +233,15 @@ def test_lineage_is_shown_as_the_file_has_it(registry: Registry) -> None:
     assert "  - path  rows.csv" in registry.models("lineage", one).ended(0).out
 
 
+def test_a_version_tells_its_lineage_when_its_run_is_gone(registry: Registry) -> None:
+    gone = {"source": "s3://gone/model", "run_id": "0" * 32}
+    tags = [{"key": "lineage.git_commit", "value": "0123456789abcdef"}, {"key": "mine", "value": "no"}]
+    made = registry.server.ask("model-versions/create", method="POST", name=registry.name, **gone, tags=tags)
+    one = made["model_version"]["version"]
+    assert registry.json("lineage", one) == {"git_commit": "0123456789abcdef"}
+    assert "(gone)" in registry.models("show", one).ended(0).out
+
+
 def test_the_projects_own_model_needs_no_name(registry: Registry) -> None:
     registry.version()
     stage = registry.project.stage("train", "", outs=["model.json"], container={"registers": "model.json"})

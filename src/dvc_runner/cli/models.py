@@ -76,7 +76,7 @@ def _compare(server: TrackingServer, known: RegisteredModel, parsed: argparse.Na
     found = [_candidate(server, known, wanted) for wanted in parsed.versions]
     if parsed.html == "":
         raise UsageError("--html needs the name of a file", remedy="as in  --html compared.html")
-    params = [lineage.params_of_stages(lineage.of(server, one.run)) if one.run else {} for one in found]
+    params = [lineage.params_of_stages(lineage.of_version(server, one)) for one in found]
     if parsed.html:
         page = report.page(f"{known.name}: versions compared", found, params)
         Path(parsed.html).write_text(page, encoding="utf-8")
@@ -119,7 +119,7 @@ def _move(server: TrackingServer, known: RegisteredModel, to: str, parsed: argpa
 
 def _lineage(server: TrackingServer, known: RegisteredModel, parsed: argparse.Namespace) -> int:
     one = _candidate(server, known, parsed.version)
-    found = lineage.of(server, one.run) if one.run else {}
+    found = lineage.of_version(server, one)
     if not found:
         raise ConfigurationError(
             f"{known.name} version {one.version.version} has no lineage: what made it did not log any",

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from dvc_runner.errors import ConfigurationError
-from dvc_runner.tracking.models import TrackedRun
+from dvc_runner.tracking.models import Candidate, TrackedRun
 from dvc_runner.tracking.server import LONGEST, OK, TrackingServer, json_object
 
 FILE = "lineage.json"
@@ -18,9 +18,12 @@ def of(server: TrackingServer, run: TrackedRun) -> dict[str, Any]:
     """Give a run's ``lineage.json``; where the server does not hand it out, what the run's tags tell of it."""
     text = _artifact(server, run, FILE)
     found = json_object(text) if text else None
-    if found is not None:
-        return found
-    return {key.removeprefix(PREFIX): _value(text) for key, text in run.tags.items() if key.startswith(PREFIX)}
+    return _of_tags(run.tags) if found is None else found
+
+
+def of_version(server: TrackingServer, one: Candidate) -> dict[str, Any]:
+    """Give what a version's run tells, or what the version's own tags do: they stay when its run is gone."""
+    return (of(server, one.run) if one.run else {}) or _of_tags(one.version.tags)
 
 
 def files(server: TrackingServer, run: TrackedRun) -> dict[str, str]:
@@ -71,6 +74,10 @@ def params_of_stages(found: Mapping[str, Any]) -> dict[str, str]:
         for file, values in stage["params"].items()
         for key, value in _flat(values)
     }
+
+
+def _of_tags(tags: Mapping[str, str]) -> dict[str, Any]:
+    return {key.removeprefix(PREFIX): _value(text) for key, text in tags.items() if key.startswith(PREFIX)}
 
 
 def _flat(value: object, path: str = "") -> Iterator[tuple[str, str]]:

@@ -19,7 +19,7 @@ import env_file
 import sync_pointers
 from env_file import SettingsError
 from mlflow_rest import Json, RefusedError, Server, ServerError
-from sync_runs import ENDED, Delivered, Deliverer, runs
+from sync_runs import Delivered, Deliverer, has_ended, runs
 from sync_versions import VersionDeliverer, versions
 
 from dvc_runner.doctor import tracking
@@ -69,9 +69,11 @@ def sync(source: Server, to: Server) -> int:
     copies: dict[str, Delivered] = {}
     there, failed = 0, 0
     for experiment, run in runs(source):
-        run_id, status = run["info"]["run_id"], run["info"]["status"]
+        run_id = run["info"]["run_id"]
         words = f"  {experiment} run {run_id}"
-        if status not in ENDED:
+        is_over = has_ended(source, run)
+        status = run["info"]["status"]
+        if not is_over:
             say(f"{words}: {status}, left for later")
             continue
         try:

@@ -15,6 +15,8 @@ ORIGIN = "sync_origin"
 ENDED = ("FINISHED", "FAILED", "KILLED")
 # What every server takes in one request.
 PARAMS_AT_ONCE, TAGS_AT_ONCE, METRICS_AT_ONCE = 100, 100, 1000
+# A training's sign of life, and how long one that is alive gives none: the rule of stages/tracking/life.py.
+ALIVE_AT, SILENT_S = "alive_at", 300
 SPOOL_BYTES = 8 << 20
 MISSING = ("RESOURCE_DOES_NOT_EXIST", "404", str(NOT_FOUND))
 
@@ -54,6 +56,16 @@ def runs(source: Server) -> Iterator[tuple[str, Json]]:
 def tags_of(run: Json) -> dict[str, str]:
     """Give a run's tags."""
     return {tag["key"]: tag.get("value", "") for tag in run["data"].get("tags", [])}
+
+
+def has_ended(source: Server, run: Json) -> bool:
+    """Say whether a run is over; one whose training was killed long ago is ended, in ``run`` too."""
+    info, said = run["info"], tags_of(run).get(ALIVE_AT, "")
+    if info["status"] not in ENDED and said.isdecimal() and time.time() - int(said) > SILENT_S:
+        over = {"status": "FAILED", "end_time": int(said) * 1000}
+        source.post("runs/update", {"run_id": info["run_id"], **over})
+        info |= over
+    return info["status"] in ENDED
 
 
 class Deliverer:

@@ -11,6 +11,7 @@ import pandas as pd
 import tracking
 from claim import PATIENCE, Patience
 from contract import Checked, StageError, read_params, read_samples, run
+from life import end_silent
 from promotion import judge, move_staging, promote
 from registry import ColumnsError, ModelError, load, read_pointer, require_same
 from rule import Rule
@@ -95,6 +96,7 @@ def main(patience: Patience = PATIENCE) -> None:
         METRICS.write_text(json.dumps(metrics, indent=2, sort_keys=True) + "\n", encoding="utf-8")
         pd.DataFrame({"actual": actual, "predicted": predicted}).to_csv(MATRIX, index=False, lineterminator="\n")
 
+        end_silent(client, client.get_run(pointer.run_id).info.experiment_id)
         tracking.log_dataset(client, pointer.run_id, TEST, samples, actual, context="test")
         origin = lineage.log(client, pointer.run_id, {TEST: (samples, actual)}, under="evaluate/")
         tracking.log_files(client, pointer.run_id, [METRICS, MATRIX], folder="evaluate")

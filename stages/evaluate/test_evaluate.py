@@ -12,6 +12,7 @@ from pathlib import Path
 import alias_history
 import claim
 import evaluate
+import life
 import mlflow.artifacts
 import mlflow.sklearn
 import pandas as pd
@@ -342,6 +343,18 @@ def test_metrics_and_matrix_go_to_files_and_to_the_run_of_train(
     assert [(data.dataset.name, data.tags[0].value) for data in run.inputs.dataset_inputs] == [("test", "test")]
     files = {file.path for file in mlflow.artifacts.list_artifacts(f"{run.info.artifact_uri}/evaluate")}
     assert files == {"evaluate/metrics.json", "evaluate/confusion_matrix.csv"}
+
+
+def test_it_ends_a_training_that_was_killed_long_ago(
+    client: MlflowClient, train: Callable[[str], ModelPointer], write_params: Callable[..., None]
+) -> None:
+    write_params("evaluate")
+    experiment = client.get_run(train("fair").run_id).info.experiment_id
+    died = str(int(time.time()) - life.SILENT_S - 10)
+    killed, at_work = (client.create_run(experiment, tags={life.ALIVE_AT: at}) for at in (died, life.now()))
+    evaluate.main(QUICK)
+    assert client.get_run(killed.info.run_id).info.status == "FAILED"
+    assert client.get_run(at_work.info.run_id).info.status == "RUNNING"
 
 
 def test_the_version_in_production_is_not_its_own_rival(

@@ -4,6 +4,7 @@ import contextlib
 import io
 import json
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -212,14 +213,18 @@ def test_what_was_logged_since_is_delivered_too(clone: Path, serve: Callable[[st
     assert held(a_server(place), unique) == held(source, unique)
 
 
-def test_a_run_under_way_is_left_for_later(clone: Path, serve: Callable[[str], Fronts], unique: str) -> None:
+def test_a_run_under_way_is_left_for_later_and_ended_when_it_is_dead(clone: Path, serve: Callable[[str], Fronts], unique: str) -> None:
     source, place = a_server(serve(NEWEST).place("as it is")), serve(OLDEST).place("as it is")
     run_id = record(source, unique)
     source.post("runs/update", {"run_id": run_id, "status": "RUNNING"})
     assert f"{run_id}: RUNNING, left for later" in sync(clone, source.uri, place.settings)
-    source.post("runs/update", {"run_id": run_id, "status": "FAILED", "end_time": 1_700_000_005_000})
-    sync(clone, source.uri, place.settings)
-    assert [run["info"]["status"] for run in held(a_server(place), unique)] == ["FAILED"]
+    silent_s = int(re.findall(r"(?m)^SILENT_S = (\d+)$", (ROOT / "stages/tracking/life.py").read_text())[0])
+    for silent, is_left in ((silent_s - 60, True), (silent_s + 10, False)):
+        died = int(time.time()) - silent
+        source.post("runs/set-tag", {"run_id": run_id, "key": "alive_at", "value": str(died)})
+        assert (f"{run_id}: RUNNING, left for later" in sync(clone, source.uri, place.settings)) is is_left
+    [run] = held(a_server(place), unique)
+    assert (run["info"]["status"], run["info"]["end_time"]) == ("FAILED", died * 1000)
 
 
 def test_a_copy_that_was_deleted_stays_so(clone: Path, serve: Callable[[str], Fronts], unique: str) -> None:

@@ -5,11 +5,13 @@ docs/PROMOTION.md has the keys.
 """
 
 import datetime as dt
+import logging
 import secrets
 from typing import Literal
 
 from contract import Checked
 from mlflow import MlflowClient
+from mlflow.exceptions import MlflowException
 from pydantic import ValidationError
 from tracking import or_none
 
@@ -17,6 +19,7 @@ PREFIX = "alias_history"
 ARCHIVED = "archived"
 PRODUCTION, STAGING = "production", "staging"
 LONGEST_WHY = 500
+log = logging.getLogger("evaluate")
 
 
 class Event(Checked):
@@ -44,7 +47,11 @@ def move(client: MlflowClient, name: str, event: Event) -> None:
     else:
         client.set_registered_model_alias(name, event.alias, event.to_version)
     # Afterwards: what is noted has happened. An alias that is not where its last event left it was moved by others.
-    client.set_registered_model_tag(name, _key(event), event.model_dump_json())
+    try:
+        client.set_registered_model_tag(name, _key(event), event.model_dump_json())
+    except MlflowException:
+        log.warning("%s of %s is version %s now, and that was not noted", event.alias, name, event.to_version)
+        raise
     if event.alias == PRODUCTION:
         _archive(client, name, event)
 

@@ -81,7 +81,7 @@ def _wait(client: MlflowClient, name: str, value: str, patience: Patience) -> Cl
         if current != seen:
             seen, since = current, asked
             if current:
-                log.info("waiting: another evaluate decides on %s: %s", name, current)
+                log.info("waiting: another evaluate, or a person, moves an alias of %s: %s", name, current)
         # Nobody's clock is compared with anybody else's: a claim has expired when we have seen it for so long.
         if current is None or asked - since > patience.expires_s:
             _write(client, name, value)
@@ -93,8 +93,8 @@ def _wait(client: MlflowClient, name: str, value: str, patience: Patience) -> Cl
             _withdraw(client, name, value)
         time.sleep(patience.settle_s * random.uniform(0.1, 0.5))  # noqa: S311 - so that two do not keep step
     raise StageError(
-        f"{name}: for {patience.gives_up_s:.0f} s other evaluates, or a slow server, kept this one from deciding "
-        f"(the model's tag {TAG} is {seen}): run again, and delete that tag if no evaluate is at work"
+        f"{name}: for {patience.gives_up_s:.0f} s others, or a slow server, kept this evaluate from deciding "
+        f"(the model's tag {TAG} is {seen}): run again, and delete that tag if nobody is at work"
     )
 
 

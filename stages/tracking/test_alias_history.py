@@ -2,10 +2,12 @@ import json
 from collections.abc import Iterator
 from pathlib import Path
 
+import alias_history
 import pytest
 import tracking
 from alias_history import Event, move, now, read
 from mlflow import MlflowClient
+from mlflow.exceptions import MlflowException
 from tests.support.json_schema import problems, schema
 
 
@@ -64,6 +66,15 @@ def test_events_are_as_the_schema_says_and_documented(client: MlflowClient, name
     assert problems(json.loads(value), whole) == []
     document = (Path(__file__).parents[2] / "docs/PROMOTION.md").read_text(encoding="utf-8")
     assert [key for key in whole["required"] if f"`{key}`" not in document] == []
+
+
+def test_a_move_that_cannot_be_noted_is_told_of(
+    client: MlflowClient, name: str, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(alias_history, "PREFIX", "k" * 9000)  # no server takes that
+    with pytest.raises(MlflowException):
+        move(client, name, a_move("production", None, "1"))
+    assert f"production of {name} is version 1 now" in caplog.text
 
 
 def test_a_version_that_is_gone_is_not_archived(client: MlflowClient, name: str) -> None:

@@ -55,9 +55,7 @@ def main() -> None:
         # Out of bag: each row judged by the trees that did not see it. The test rows are evaluate's.
         metrics = {"train_accuracy": forest.score(samples, labels), "oob_accuracy": forest.oob_score_}
         tracking.log_values(client, run_id, metrics=metrics)
-        pointer = registry.register(
-            client, mlflow_run, forest, samples, params.model_name, tags=lineage.tags(origin)
-        )
+        pointer = registry.register(client, mlflow_run, forest, samples, params.model_name, tags=lineage.tags(origin))
         OUT.write_text(pointer.model_dump_json(indent=2) + "\n", encoding="utf-8")
     log.info("%d rows, train accuracy %.4f, out-of-bag accuracy %.4f", len(samples), *metrics.values())
     log.info("%s of run %s", pointer.model_uri, run_id)

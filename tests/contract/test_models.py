@@ -1,7 +1,8 @@
 """``dvc-runner models`` on a real MLflow server."""
 
 import json
-from collections.abc import Iterator
+import threading
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -10,8 +11,10 @@ from tests.support.cases import cases
 from tests.support.json_schema import problems, schema
 from tests.support.mlflows import MlflowServer, mlflow_server
 from tests.support.projects import Finished, Project
+from tests.support.servers import forwarding
 
 from dvc_runner.errors import EXIT_CONFIGURATION, EXIT_STAGE_FAILED, EXIT_USAGE
+from dvc_runner.tracking import claim
 
 MODEL = "iris 'best'"
 LINEAGE = {"git_commit": "0123456789abcdef", "deps": [{"path": "rows.csv", "md5": "aa"}], "params": {"n": 1}}
@@ -28,7 +31,8 @@ def server(tmp_path_factory: pytest.TempPathFactory, surroundings: None) -> Iter
 class Registry:
     """A project, and the model that it registered versions of."""
 
-    def __init__(self, project: Project, server: MlflowServer) -> None:
+    def __init__(self, project: Project, server: MlflowServer, here: Callable[..., Finished]) -> None:
+        self.here = here
         self.project = project.with_env(MLFLOW_TRACKING_URI=server.uri)
         self.server = server
         self.name = f"{MODEL} {project.root.parent.name}"
@@ -53,9 +57,26 @@ class Registry:
     def models(self, *arguments: str) -> Finished:
         return self.project.run("models", "--model", self.name, *arguments)
 
+    def moves(self, *arguments: str, uri: str | None = None) -> Finished:
+        """Run what takes a claim, which waits for less than it does for people."""
+        env = {"MLFLOW_TRACKING_URI": uri or self.server.uri}
+        return self.here(self.project, "models", "--model", self.name, *arguments, env=env)
+
+    def claim(self, value: str | None = None) -> None:
+        """Set somebody else's claim, or remove what is there."""
+        tag = {"name": self.name, "key": claim.TAG}
+        if value is None:
+            self.server.ask("registered-models/delete-tag", method="DELETE", **tag)
+        else:
+            self.server.ask("registered-models/set-tag", method="POST", **tag, value=value)
+
     def json(self, *arguments: str) -> dict[str, Any]:
         found: dict[str, Any] = json.loads(self.models(*arguments, "--json").ended(0).out)
         return found
+
+    def tags(self) -> list[str]:
+        found = self.server.ask("registered-models/get", name=self.name)["registered_model"]
+        return [one["key"] for one in found.get("tags", [])]
 
     def production(self) -> str | None:
         found = self.server.ask("registered-models/get", name=self.name)["registered_model"]
@@ -66,14 +87,17 @@ class Registry:
 
 
 @pytest.fixture
-def registry(project: Project, server: MlflowServer) -> Registry:
+def registry(
+    project: Project, server: MlflowServer, here: Callable[..., Finished], monkeypatch: pytest.MonkeyPatch
+) -> Registry:
     """A registered model without versions."""
-    return Registry(project, server)
+    monkeypatch.setattr(claim, "PATIENCE", claim.Patience(settle_s=0.3, expires_s=60, gives_up_s=3))
+    return Registry(project, server, here)
 
 
 def test_lists(registry: Registry) -> None:
     one, two = registry.version(), registry.version()
-    registry.models("promote", one).ended(0)
+    registry.moves("promote", one).ended(0)
     listed = registry.models("list", registry.name).ended(0).out
     assert [line.split()[:2] for line in listed.splitlines()] == [["version", two], ["version", one]]
     assert listed.splitlines()[1].endswith("production")
@@ -95,7 +119,7 @@ def test_many_versions_are_all_listed(registry: Registry) -> None:
 
 def test_shows_by_number_and_by_alias(registry: Registry) -> None:
     one = registry.version(depth=7, accuracy=0.75)
-    registry.models("promote", one, "--why", "it is the only one").ended(0)
+    registry.moves("promote", one, "--why", "it is the only one").ended(0)
     for name in (one, "production"):
         found = registry.json("show", name)
         assert (found["version"], found["run"]["params"]["depth"], found["run"]["metrics"]["accuracy"]) == (
@@ -162,15 +186,15 @@ def test_what_differs_in_a_digit_that_is_not_shown_is_marked_too(registry: Regis
 def test_a_rollback_goes_back_step_by_step(registry: Registry) -> None:
     versions = [registry.version() for _ in range(3)]
     for version in versions:
-        registry.models("promote", version, "--why", f"try {version}").ended(0)
+        registry.moves("promote", version, "--why", f"try {version}").ended(0)
     for expected in versions[1::-1]:
-        registry.models("rollback", "--why", "it was worse").ended(0)
+        registry.moves("rollback", "--why", "it was worse").ended(0)
         assert registry.production() == expected
-    failed = registry.models("rollback").ended(EXIT_STAGE_FAILED)
+    failed = registry.moves("rollback").ended(EXIT_STAGE_FAILED)
     assert "stood nowhere before" in failed.err
     assert registry.production() == versions[0]
-    registry.models("promote", versions[2]).ended(0)
-    registry.models("rollback").ended(0)
+    registry.moves("promote", versions[2]).ended(0)
+    registry.moves("rollback").ended(0)
     assert registry.production() == versions[0]
     moves = registry.json("show", versions[0])["history"]
     every = registry.json("history")["history"]
@@ -187,36 +211,97 @@ def test_a_rollback_goes_back_step_by_step(registry: Registry) -> None:
 
 def test_what_production_left_is_archived(registry: Registry) -> None:
     one, two = registry.version(), registry.version()
-    registry.models("promote", one).ended(0)
-    registry.models("promote", two).ended(0)
+    registry.moves("promote", one).ended(0)
+    registry.moves("promote", two).ended(0)
     assert "archived" in registry.json("show", one)["tags"]
-    registry.models("rollback").ended(0)
+    registry.moves("rollback").ended(0)
     assert "archived" not in registry.json("show", one)["tags"]
     assert "archived" in registry.json("show", two)["tags"]
 
 
 def test_an_alias_moved_by_others_is_not_rolled_back_blindly(registry: Registry) -> None:
     one, two = registry.version(), registry.version()
-    registry.models("promote", one).ended(0)
+    registry.moves("promote", one).ended(0)
     registry.server.ask("registered-models/alias", method="POST", name=registry.name, alias="production", version=two)
-    failed = registry.models("rollback").ended(EXIT_STAGE_FAILED)
+    failed = registry.moves("rollback").ended(EXIT_STAGE_FAILED)
     assert "its history ends at 1" in failed.err
     assert registry.production() == two
 
 
+def test_nobody_moves_an_alias_beside_who_has_the_claim(registry: Registry) -> None:
+    one = registry.version()
+    registry.claim("of an evaluate")
+    refused = registry.moves("promote", one).ended(EXIT_STAGE_FAILED)
+    assert registry.production() is None
+    assert "of an evaluate" in refused.err
+    registry.claim()
+    registry.moves("promote", one).ended(0)
+    assert claim.TAG not in registry.tags()
+
+
+def test_who_decided_meanwhile_is_not_overwritten(registry: Registry) -> None:
+    """Another writes its claim over ours, moves production, and lets go: we claim again, and look."""
+    one, two = registry.version(), registry.version()
+    seen: list[str] = []
+
+    def meddle(method: str, path: str, when: str) -> None:
+        if method == "GET" or when != "answered":
+            return
+        seen.append(path.rpartition("/")[2])
+        if seen == ["set-tag"]:
+            registry.claim("of an evaluate")
+            moved = {"name": registry.name, "alias": "production", "version": two}
+            registry.server.ask("registered-models/alias", method="POST", **moved)
+            threading.Timer(1, registry.claim).start()
+
+    with forwarding(registry.server.uri, meddle) as uri:
+        assert f"version {two} meanwhile" in registry.moves("promote", one, uri=uri).ended(EXIT_STAGE_FAILED).err
+    assert seen == ["set-tag", "set-tag", "delete-tag"]
+    assert registry.production() == two
+
+
+def test_the_claim_is_the_one_that_evaluate_takes() -> None:
+    code = (Path(__file__).parents[2] / "stages/tracking/claim.py").read_text("utf-8")
+    for name in ("settle_s", "valid_s", "expires_s"):
+        assert f"    {name}: float = {getattr(claim.Patience(), name)}\n" in code
+    assert f'TAG = "{claim.TAG}"\n' in code
+
+
+def test_a_move_that_could_not_be_noted_is_told_of_in_its_place(registry: Registry) -> None:
+    versions = [registry.version() for _ in range(3)]
+    registry.moves("promote", versions[0]).ended(0)
+    posts = iter(range(10))
+
+    def fail(_: str, path: str, when: str) -> int | None:
+        return 500 if path.endswith("set-tag") and when == "asked" and next(posts) == 1 else None
+
+    with forwarding(registry.server.uri, fail) as uri:
+        failed = registry.moves("promote", versions[1], uri=uri).ended(EXIT_STAGE_FAILED)
+    assert f"stands at version {versions[1]} now" in failed.err
+    assert f"{uri}: 500" in failed.err
+    assert "its history ends at 1" in registry.moves("rollback").ended(EXIT_STAGE_FAILED).err
+    registry.moves("promote", versions[2]).ended(0)
+    told = [(one["from_version"], one["to_version"], one["who"] is None) for one in registry.json("history")["history"]]
+    assert told == [(None, "1", False), ("1", "2", True), ("2", "3", False)]
+    assert registry.json("show", "2")["history"][0]["at"] is None
+    assert "unknown" in registry.models("history").ended(0).out.splitlines()[1]
+    registry.moves("rollback").ended(0)
+    assert registry.production() == versions[1]
+
+
 def test_a_version_that_is_gone_does_not_come_back(registry: Registry) -> None:
     one, two = registry.version(), registry.version()
-    registry.models("promote", one).ended(0)
-    registry.models("promote", two).ended(0)
+    registry.moves("promote", one).ended(0)
+    registry.moves("promote", two).ended(0)
     registry.server.ask("model-versions/delete", method="DELETE", name=registry.name, version=one)
-    registry.models("rollback").ended(EXIT_CONFIGURATION)
+    registry.moves("rollback").ended(EXIT_CONFIGURATION)
     assert registry.production() == two
 
 
 def test_promoting_what_is_there_changes_nothing(registry: Registry) -> None:
     one = registry.version()
     for _ in range(2):
-        registry.models("promote", one).ended(0)
+        registry.moves("promote", one).ended(0)
     assert len(registry.json("show", one)["history"]) == 1
 
 

@@ -213,7 +213,9 @@ def test_what_was_logged_since_is_delivered_too(clone: Path, serve: Callable[[st
     assert held(a_server(place), unique) == held(source, unique)
 
 
-def test_a_run_under_way_is_left_for_later_and_ended_when_it_is_dead(clone: Path, serve: Callable[[str], Fronts], unique: str) -> None:
+def test_a_run_under_way_is_left_and_a_dead_one_is_ended(
+    clone: Path, serve: Callable[[str], Fronts], unique: str
+) -> None:
     source, place = a_server(serve(NEWEST).place("as it is")), serve(OLDEST).place("as it is")
     run_id = record(source, unique)
     source.post("runs/update", {"run_id": run_id, "status": "RUNNING"})

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from dvc_runner.cli.commands import opened, revision
-from dvc_runner.cli.printing import out
+from dvc_runner.cli.printing import err, out
 from dvc_runner.cli.reproduce import reproduce
 from dvc_runner.errors import ConfigurationError, UsageError
 from dvc_runner.pipeline.origins import system_user
@@ -112,7 +112,15 @@ def _rollback(server: TrackingServer, known: RegisteredModel, parsed: argparse.N
 
 
 def _move(server: TrackingServer, known: RegisteredModel, to: str, parsed: argparse.Namespace) -> int:
-    done = aliases.move(server, known, parsed.alias, to, who=parsed.who, why=parsed.why)
+    wanted = aliases.Move(
+        alias=parsed.alias,
+        at=None,
+        who=parsed.who,
+        from_version=known.aliases.get(parsed.alias),
+        to_version=to,
+        why=parsed.why,
+    )
+    done = aliases.move(server, known, wanted, tell=err)
     out(f"{done.alias} of {known.name}: version {done.from_version or 'none'} → {done.to_version}")
     return 0
 

@@ -12,7 +12,7 @@ from dvc_runner.tracking.aliases import ARCHIVED, Move
 from dvc_runner.tracking.lineage import PREFIX as LINEAGE
 from dvc_runner.tracking.models import Candidate, ModelVersion, RegisteredModel
 
-DIFFERS, SAME, MISSING = "≠", " ", "-"
+DIFFERS, SAME, MISSING, UNKNOWN = "≠", " ", "-", "unknown"
 SHORT = 8
 Row = tuple[str, str, tuple[str, ...]]
 
@@ -85,7 +85,13 @@ def of_moves(moves: Sequence[Move]) -> list[str]:
     """Give a line per move of an alias, the newest first."""
     return table(
         [
-            (one.at, one.alias, f"{one.from_version or MISSING} → {one.to_version or MISSING}", one.who, one.why)
+            (
+                one.at or UNKNOWN,
+                one.alias,
+                f"{one.from_version or MISSING} → {one.to_version or MISSING}",
+                one.who or UNKNOWN,
+                one.why,
+            )
             for one in reversed(moves)
         ]
     )

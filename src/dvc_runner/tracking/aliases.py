@@ -1,6 +1,7 @@
 """Where an alias of a registered model stood and stands, and why: its history is kept on the model, as tags.
 
-One tag an event, ``alias_history.ALIAS.TIME-RANDOM``, whose value is JSON; ``docs/PROMOTION.md`` has its keys.
+One tag an event, ``alias_history.ALIAS.TIME-RANDOM``, whose value is JSON; ``docs/PROMOTION.md`` has its keys. An event
+begins where the one before it ended: where it does not, the alias was moved in between, and nobody noted that.
 """
 
 import contextlib
@@ -8,26 +9,29 @@ import datetime as dt
 import json
 import re
 import secrets
-from dataclasses import asdict, dataclass
+from collections.abc import Callable, Iterator
+from dataclasses import asdict, dataclass, replace
 
-from dvc_runner.errors import DvcRunnerError, NotThereError, StageError, UsageError
+from dvc_runner.errors import ConfigurationError, DvcRunnerError, NotThereError, StageError, UsageError
 from dvc_runner.tracking import models
+from dvc_runner.tracking.claim import claimed
 from dvc_runner.tracking.models import RegisteredModel
 from dvc_runner.tracking.server import TrackingServer
 
 PREFIX = "alias_history"
+UNKNOWN = "by something that keeps no history, or that could not note it"
 PRODUCTION, ARCHIVED = "production", "archived"
 _NAME, _VERSION = re.compile(r"[A-Za-z0-9_-]{1,255}"), re.compile(r"[vV]?[0-9]+")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Move:
-    """One move of an alias; a version is None where there is none."""
+    """One move of an alias; a version is None where there is none, ``at`` and ``who`` where nobody noted it."""
 
     schema_version: int = 1
     alias: str
-    at: str
-    who: str
+    at: str | None
+    who: str | None
     from_version: str | None
     to_version: str | None
     why: str
@@ -36,46 +40,55 @@ class Move:
 
 def history(known: RegisteredModel, alias: str) -> list[Move]:
     """Give the moves of an alias, oldest first; tags that are of no such form are left out."""
-    found = []
-    for key in sorted(key for key in known.tags if key.startswith(f"{PREFIX}.{alias}.")):
-        try:
-            found.append(Move(**json.loads(known.tags[key])))
-        except (ValueError, TypeError):
-            continue
-    return found
+    found: list[Move] = []
+    stood = None
+    for one in _noted(known, alias):
+        if one.from_version != stood:
+            found.append(_unknown(alias, stood, one.from_version))
+        found.append(one)
+        stood = one.to_version
+    now = known.aliases.get(alias)
+    return [*found, *([_unknown(alias, stood, now)] if now != stood else [])]
 
 
 def all_moves(known: RegisteredModel) -> list[Move]:
     """Give the moves of all aliases, also of those that stand nowhere now, oldest first."""
     keys = (key.removeprefix(f"{PREFIX}.") for key in known.tags if key.startswith(f"{PREFIX}."))
-    found = {key.rpartition(".")[0] for key in keys}
-    return sorted((one for alias in found for one in history(known, alias)), key=lambda one: one.at)
+    timed: list[tuple[str, Move]] = []
+    for alias in sorted({*known.aliases, *(key.partition(".")[0] for key in keys)}):
+        at = ""
+        for one in history(known, alias):
+            at = one.at or at
+            timed.append((at, one))
+    return [one for _, one in sorted(timed, key=lambda pair: pair[0])]
 
 
-def move(server: TrackingServer, known: RegisteredModel, alias: str, to: str | None, *, who: str, why: str) -> Move:
-    """Point an alias at a version, or at none; note it, and tag what production left as archived.
+def move(server: TrackingServer, known: RegisteredModel, wanted: Move, tell: Callable[[str], None]) -> Move:
+    """Move an alias, alone among all who claim the model; note when, and tag what production left as archived.
 
     Raises:
-        StageError: Somebody else moved it since ``known`` was read.
+        StageError: Somebody else moved it since ``known`` was read, or moves it for long, or it could not be noted.
         ConfigurationError: The server does not do it.
     """
-    before = known.aliases.get(alias)
-    now = models.model(server, known.name).aliases.get(alias)
-    if now != before:
-        raise StageError(
-            f"{alias} of {known.name} was moved to version {now} meanwhile",
-            remedy="look at  dvc-runner models list  and decide again",
-        )
-    if to is None:
-        server.call("registered-models/alias", method="DELETE", name=known.name, alias=alias)
-    else:
-        server.call("registered-models/alias", method="POST", name=known.name, alias=alias, version=to)
-    at = dt.datetime.now(dt.UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
-    done = Move(alias=alias, at=at, who=who, from_version=before, to_version=to, why=why)
-    key = f"{PREFIX}.{alias}.{at.replace(':', '')}-{secrets.token_hex(2)}"
-    server.call("registered-models/set-tag", method="POST", name=known.name, key=key, value=json.dumps(asdict(done)))
-    if alias == PRODUCTION:
-        _archive(server, known, done)
+    alias, name = wanted.alias, known.name
+    with claimed(server, name, wanted.who or "", tell) as claim:
+        now = models.model(server, name)
+        if now.aliases.get(alias) != wanted.from_version:
+            raise StageError(
+                f"{alias} of {name} was moved to version {now.aliases.get(alias)} meanwhile",
+                remedy="look at  dvc-runner models list  and decide again",
+            )
+        if not claim.holds(now):
+            raise StageError(
+                f"{alias} of {name} was not moved: {server.uri} is too slow, or somebody else moves it",
+                remedy="run again",
+            )
+        server.call("registered-models/alias", method="POST", name=name, alias=alias, version=wanted.to_version)
+        at = dt.datetime.now(dt.UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+        done = replace(wanted, at=at)
+        _note(server, known, done, f"{PREFIX}.{alias}.{at.replace(':', '')}-{secrets.token_hex(2)}")
+        if alias == PRODUCTION:
+            _archive(server, known, done)
     return done
 
 
@@ -101,10 +114,10 @@ def previous(known: RegisteredModel, alias: str) -> str:
     """
     moves = history(known, alias)
     now = known.aliases.get(alias)
-    if not moves:
+    if not any(one.who for one in moves):
         raise _unclear(known, alias, "has no history")
-    if moves[-1].to_version != now:
-        raise _unclear(known, alias, f"stands at version {now}, and its history ends at {moves[-1].to_version}")
+    if moves[-1].who is None:
+        raise _unclear(known, alias, f"stands at version {now}, and its history ends at {moves[-1].from_version}")
     stood = [moves[0].from_version]
     for one in moves:
         if len(stood) > 1 and one.to_version == stood[-2]:
@@ -114,6 +127,28 @@ def previous(known: RegisteredModel, alias: str) -> str:
     if len(stood) == 1 or stood[-2] is None:
         raise _unclear(known, alias, f"stood nowhere before version {now}")
     return stood[-2]
+
+
+def _noted(known: RegisteredModel, alias: str) -> Iterator[Move]:
+    for key in sorted(key for key in known.tags if key.startswith(f"{PREFIX}.{alias}.")):
+        with contextlib.suppress(ValueError, TypeError):
+            yield Move(**json.loads(known.tags[key]))
+
+
+def _unknown(alias: str, before: str | None, now: str | None) -> Move:
+    return Move(alias=alias, at=None, who=None, from_version=before, to_version=now, why=UNKNOWN)
+
+
+def _note(server: TrackingServer, known: RegisteredModel, done: Move, key: str) -> None:
+    try:
+        server.call(
+            "registered-models/set-tag", method="POST", name=known.name, key=key, value=json.dumps(asdict(done))
+        )
+    except ConfigurationError as error:
+        raise StageError(
+            f"{done.alias} of {known.name} stands at version {done.to_version} now, but that was not noted: {error}",
+            remedy=f"its history will tell of a move that nobody noted; {error.remedy}",
+        ) from error
 
 
 def _unclear(known: RegisteredModel, alias: str, what: str) -> DvcRunnerError:

@@ -355,5 +355,37 @@ def test_mistakes_are_told(registry: Registry, arguments: list[str], code: int, 
     assert named in registry.models(*arguments).ended(code).err
 
 
+@cases(
+    "status, told",
+    {
+        "401": (401, "MLFLOW_TRACKING_USERNAME"),
+        "403": (403, "token that may"),
+        "404": (404, "correct MLFLOW_TRACKING_URI"),
+        "500": (500, "look at its log"),
+        "a page": (200, "answers with text/html"),
+        "hung up": (0, "MLFLOW_TRACKING_URI"),
+    },
+)
+def test_a_server_that_fails_is_told(registry: Registry, status: int, told: str) -> None:
+    with forwarding(registry.server.uri, lambda *_: status) as uri:
+        failed = registry.moves("list", uri=uri).ended(EXIT_CONFIGURATION)
+    assert uri in failed.err
+    assert told in failed.err
+    assert "Traceback" not in failed.err
+
+
+@cases("status", {"500": (500,), "hung up": (0,)})
+def test_a_server_that_fails_where_the_alias_moves(registry: Registry, status: int) -> None:
+    one = registry.version()
+
+    def fail(_: str, path: str, when: str) -> int | None:
+        return status if path.endswith("registered-models/alias") and when == "asked" else None
+
+    with forwarding(registry.server.uri, fail) as uri:
+        assert uri in registry.moves("promote", one, uri=uri).ended(EXIT_CONFIGURATION).err
+    assert registry.production() is None
+    assert registry.tags() == []
+
+
 def test_without_a_server_it_says_which_variable(project: Project) -> None:
     assert "MLFLOW_TRACKING_URI" in project.run("models", "list").ended(EXIT_CONFIGURATION).err

@@ -85,14 +85,14 @@ def forwarding(upstream: str, seen: Callable[[str, str, str], int | None]) -> It
     """Stand before a web server; gives the address.
 
     ``seen`` is told method and path of each request, before it is handed on ("asked") and with the answer at hand
-    ("answered"). A status that it gives is what the other side gets; with 0 the connection ends without an answer.
+    ("answered"). A status that it gives is what the other side gets, with a page if it was only asked; with 0 the connection ends without an answer.
     """
     address = urlsplit(upstream)
 
     class Handler(http.server.BaseHTTPRequestHandler):
         def _forward(self) -> None:
             body = self.rfile.read(int(self.headers.get("Content-Length") or 0))
-            status, kind, answer = seen(self.command, self.path, "asked"), "text/plain", b""
+            status, kind, answer = seen(self.command, self.path, "asked"), "text/html", b"<html>a page</html>"
             if status is None:
                 with contextlib.closing(http.client.HTTPConnection(address.netloc, timeout=60)) as onward:
                     kept = {

@@ -1,9 +1,11 @@
 """The doctor's checks, one by one, each with what it finds where things are not well."""
 
+import contextlib
 import json
 import os
 import socket
 import threading
+import time
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, TypeAlias
@@ -29,6 +31,7 @@ from dvc_runner.errors import (
 )
 from dvc_runner.executors import walls
 from dvc_runner.report import diagnosis
+from dvc_runner.tracking import server
 
 # pygtrie, which DVC walks its index with.
 pytestmark = pytest.mark.filterwarnings("ignore:_NoneStep:DeprecationWarning")
@@ -248,6 +251,34 @@ def test_what_is_no_mlflow(told: Told, named: str, remedy: str) -> None:
     assert f"http://127.0.0.1:{port}: " in str(raised.value)
     assert named in str(raised.value)
     assert remedy in raised.value.remedy
+
+
+@cases(
+    "begins, word",
+    {
+        "silence": (b"", b""),
+        "a head that trickles": (b"HTTP/1.1 200 OK\r\nX: ", b"x"),
+        "a body that trickles": (b"HTTP/1.1 500 No\r\nContent-Length: 999\r\n\r\n", b"x"),
+    },
+)
+def test_an_answer_that_does_not_end(begins: bytes, word: bytes, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(server, "SILENCE_S", 0.5)
+    monkeypatch.setattr(server, "ANSWER_S", 1)
+
+    def talk(connection: socket.socket) -> None:
+        with connection, contextlib.suppress(OSError):
+            connection.recv(65536)
+            connection.sendall(begins)
+            for _ in range(40):
+                connection.sendall(word)
+                time.sleep(0.1)
+
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+        serve(listening, talk)
+        uri = f"http://127.0.0.1:{listening.getsockname()[1]}"
+        with pytest.raises(ConfigurationError, match=f"{uri}: no answer in time"):
+            asked(uri)
+        listening.shutdown(socket.SHUT_RDWR)
 
 
 @pytest.fixture

@@ -3,8 +3,10 @@
 import base64
 import http.client
 import json
+import queue
 import socket
 import ssl
+import threading
 import urllib.error
 import urllib.parse
 import urllib.request
@@ -19,7 +21,8 @@ from dvc_runner.workspace import secrets
 from dvc_runner.workspace.secrets import CERTIFICATE, CERTIFICATES, TRACKING_URI
 
 API = "/api/2.0/mlflow/"
-ANSWER_S = 8
+# Until the next part of an answer comes, and until all of it is there.
+SILENCE_S, ANSWER_S = 8.0, 20.0
 LONGEST = 10**7
 OK, UNAUTHORIZED, FORBIDDEN, NOT_FOUND = 200, 401, 403, 404
 CREDENTIALS = (secrets.USER, secrets.PASSWORD)
@@ -134,22 +137,41 @@ class TrackingServer:
         """Send one request.
 
         Raises:
-            ConfigurationError: No answer came.
+            ConfigurationError: No answer came, or not all of it in time.
         """
+        found: queue.SimpleQueue[Answer | Exception] = queue.SimpleQueue()
+
+        def work() -> None:
+            try:
+                found.put(self._ask(path, method, body))
+            except Exception as error:  # noqa: BLE001 - raised again below
+                found.put(error)
+
+        # A socket's timeout limits neither the look-up of a name nor an answer that trickles.
+        threading.Thread(target=work, daemon=True).start()
+        try:
+            answer = found.get(timeout=ANSWER_S)
+        except queue.Empty:
+            raise self._no_answer(TimeoutError()) from None
+        if isinstance(answer, Exception):
+            raise answer
+        return answer
+
+    def _ask(self, path: str, method: str, body: Mapping[str, object] | None) -> Answer:
         data = None if body is None else json.dumps(body).encode()
         headers = {**self._credentials(), **({"Content-Type": "application/json"} if data else {})}
         request = urllib.request.Request(self.uri + path, data=data, headers=headers, method=method)  # noqa: S310 - http(s), seen above
         try:
-            with self._opener.open(request, timeout=ANSWER_S) as answer:
+            try:
+                answer = self._opener.open(request, timeout=SILENCE_S)
+            except urllib.error.HTTPError as error:
+                answer = error
+            with answer:
                 return Answer(
                     status=answer.status,
                     kind=answer.headers.get_content_type(),
                     text=answer.read(LONGEST).decode("utf-8", "replace"),
                 )
-        except urllib.error.HTTPError as error:
-            with error:
-                text = error.read(LONGEST).decode("utf-8", "replace")
-            return Answer(status=error.code, kind=error.headers.get_content_type(), text=text)
         except (OSError, ValueError) as error:
             raise self._no_answer(error) from error
         except http.client.HTTPException as error:

@@ -2,6 +2,7 @@
 
 import getpass
 import json
+import shutil
 from collections.abc import Callable, Mapping
 from typing import Any, TypeAlias
 
@@ -14,6 +15,7 @@ from tests.support.trees import lay
 
 from dvc_runner.workspace.dvc_past import FURTHEST
 from dvc_runner.workspace.dvc_revision import DIFF_CHARACTERS
+from dvc_runner.workspace.places import RAN_IN
 
 # pygtrie, which DVC walks its index with.
 pytestmark = pytest.mark.filterwarnings("ignore:_NoneStep:DeprecationWarning")
@@ -108,6 +110,23 @@ def test_it_leads_back_to_the_raw_data(project: Project, told: Callable[..., dic
     assert check_upstream(told()) == image
     project.params(n=1, m=3)
     assert check_upstream(told("--single-item", "last")) == image
+
+
+def test_what_was_restored_is_told_with_what_made_it(project: Project, told: Callable[..., dict[str, Any]]) -> None:
+    piped(project)
+    told()
+    notes = [path for path in (project.root / RAN_IN).rglob("*") if path.is_file()]
+    assert len(notes) == 2
+    for note in notes:
+        note.write_text(json.dumps({"key": "of then", "id": "sha256:1"}))
+    project.params(n=2, m=1)
+    assert told()["upstream"][1]["image"]["key"] != "of then"
+    project.params(n=1, m=2)
+    assert told()["upstream"][1]["image"] == {"key": "of then", "id": "sha256:1"}
+    assert project.outcomes()["first"] == "restored"
+    shutil.rmtree(project.root / RAN_IN)
+    project.params(n=2, m=3)
+    assert told()["upstream"][1]["image"] is None
 
 
 def test_it_tells_plain_dvc_the_same(project: Project, told: Callable[..., dict[str, Any]]) -> None:

@@ -85,7 +85,8 @@ def forwarding(upstream: str, seen: Callable[[str, str, str], int | None]) -> It
     """Stand before a web server; gives the address.
 
     ``seen`` is told method and path of each request, before it is handed on ("asked") and with the answer at hand
-    ("answered"). A status that it gives is what the other side gets, with a page if it was only asked; with 0 the connection ends without an answer.
+    ("answered"). A status that it gives is what the other side gets, in place of a request with a page; with 0 the
+    connection ends without an answer.
     """
     address = urlsplit(upstream)
 

@@ -88,3 +88,8 @@ def test_who_logged_later_from_another_commit_is_named() -> None:
     then = recipe(LINEAGE, {"evaluate/lineage.json": '{"git_commit": "0123456789"}'})
     words = verdict(compare(then, run(acc=0.5), then, run(acc=0.6)), then)[1]
     assert words.endswith("evaluate/lineage.json is of commit 01234567")
+
+
+def test_an_image_that_nobody_noted_is_not_said_to_be_another() -> None:
+    then = recipe({**LINEAGE, "upstream": [{"stage": "ingest", "image": None, "outs": {"rows.csv": "aa"}}]})
+    assert "other images" not in verdict(compare(then, run(), recipe(LINEAGE), run()), then)[1]

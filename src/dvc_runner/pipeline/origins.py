@@ -4,50 +4,38 @@ import os
 import pwd
 from collections.abc import Sequence
 from dataclasses import replace
+from pathlib import Path
 
-from dvc_runner.errors import DvcRunnerError
-from dvc_runner.executors.base import Executor
 from dvc_runner.model import Environment, Past, Revision, Stage
 from dvc_runner.pipeline.mask import Mask
-from dvc_runner.workspace import lineage
+from dvc_runner.workspace import lineage, ran_in
 
 
 class Origins:
-    """Knows the code's revision, and what each stage ran in; any thread may ask."""
+    """Knows the code's revision, and what each stage runs in; any thread may ask."""
 
     def __init__(self, revision: Revision | None = None, hidden: Sequence[str] = ()) -> None:
         """Tell of a revision, ``hidden`` values left out of its diff."""
         self._revision = _masked(revision or Revision(), hidden)
-        self._ran: dict[str, Environment] = {}
-        self._named: dict[str, Environment | None] = {}
+        self._runs_in: dict[str, Environment] = {}
 
-    def text(self, stage: Stage, environment: Environment, executor: Executor, secrets: Sequence[str]) -> str:
+    def text(self, stage: Stage, environment: Environment, *, executor: str, root: Path, secrets: Sequence[str]) -> str:
         """Give the content of a stage's LINEAGE_FILE, without those secrets; ``environment`` is what it runs in."""
-        self._ran[stage.address] = environment
-        found = {one.address: self._of(one, executor) for one in stage.before.stages} if stage.before else {}
+        self._runs_in[stage.address] = environment
+        ours = (one for one in stage.before.stages if one.stage) if stage.before else ()
+        found = {one.address: ran_in.find(root, one) for one in ours}
         return lineage.text(
             stage,
             revision=_masked(self._revision, secrets),
             system_user=system_user(),
-            executor=executor.name,
+            executor=executor,
             environments={stage.address: environment, **{name: one for name, one in found.items() if one}},
         )
 
-    def _of(self, past: Past, executor: Executor) -> Environment | None:
-        """Give what an earlier stage ran in, or, if that was in another command, what it would run in now."""
-        if past.stage is None:
-            return None
-        if past.address in self._ran:
-            return self._ran[past.address]
-        if past.address not in self._named:
-            try:
-                reference = executor.named(past.stage)
-            except (DvcRunnerError, OSError):  # its files are gone, or this executor cannot run it: another did
-                self._named[past.address] = None
-            else:
-                mark = next((mark for mark in "@:" if mark in reference.rpartition("/")[2]), "/")
-                self._named[past.address] = Environment(reference=reference, key=reference.rpartition(mark)[2])
-        return self._named[past.address]
+    def keep(self, root: Path, past: Past) -> None:
+        """Note what a stage that is done ran in."""
+        if past.address in self._runs_in:
+            ran_in.keep(root, past, self._runs_in[past.address])
 
 
 def _masked(revision: Revision, hidden: Sequence[str]) -> Revision:

@@ -81,9 +81,12 @@ def recipe(found: Mapping[str, Any], logged: Mapping[str, str] = MappingProxyTyp
 
 
 def compare(then: Recipe, run_then: TrackedRun, now: Recipe, run_now: TrackedRun) -> list[Compared]:
-    """Set beside each other what was made then and now, in the order images, outs, files, params, metrics."""
+    """Set beside each other what was made then and now, in the order images, outs, files, params, metrics.
+
+    An image that is not known of then is compared with none.
+    """
     parts = (
-        ("image", then.images, now.images),
+        ("image", then.images, {name: key for name, key in now.images.items() if name in then.images}),
         ("out", then.outs, now.outs),
         ("file", then.files, now.files if then.files else {}),
         ("param", run_then.params, run_now.params),

@@ -282,6 +282,7 @@ class Run:
         handling = self._request.handling
         if self._project.kind(result.stage) is Kind.OURS:
             self._project.commit(result.stage, handling)
+            self._around.origins.keep(self._around.root, self._project.past(result.stage))
         else:
             self._project.record(result.stage, handling)
         return result

@@ -196,10 +196,10 @@ class Attempt:
 
     def lineage(self, environment: Environment) -> str:
         """Give the content of its LINEAGE_FILE."""
-        names = self.container.secrets
-        return self.around.origins.text(
-            self.stage, environment, self.around.executor, secrets.values(self.around.settings, names)
-        )
+        around = self.around
+        hidden = secrets.values(around.settings, self.container.secrets)
+        name = around.executor.name
+        return around.origins.text(self.stage, environment, executor=name, root=around.root, secrets=hidden)
 
     def spec(self, scratch: Sandbox, environment: Environment, user: User) -> ContainerSpec:
         """Give what the executor needs to know of it."""

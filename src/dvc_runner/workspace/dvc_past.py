@@ -69,7 +69,7 @@ def before(makers: Makers, address: str, root: Path, known: dict[str, Past]) -> 
         if len(found) == FURTHEST:
             return Before(stages=tuple(found), is_whole=False)
         if one not in known:
-            known[one] = _read(makers.stages[one], root)
+            known[one] = read(makers.stages[one], root)
         found.append(known[one])
     return Before(stages=tuple(found))
 
@@ -85,7 +85,8 @@ def _upstream(makers: Makers, address: str) -> "Iterator[str]":
                 yield other
 
 
-def _read(stage: "DvcStage", root: Path) -> Past:
+def read(stage: "DvcStage", root: Path) -> Past:
+    """Give what dvc.lock says of one stage."""
     deps = [dep for dep in stage.deps if not isinstance(dep, ParamsDependency)]
     params = {
         os.path.relpath(dep.fs_path, root).replace(os.sep, "/"): dep.hash_info.value if dep.hash_info else None

@@ -276,6 +276,10 @@ class DvcPlan:
             self._makers = dvc_past.Makers({**stages, **self._stages})
         return dvc_past.before(self._makers, address, self.root, self._past)
 
+    def past(self, address: str) -> Past:
+        """Give what dvc.lock says of a stage."""
+        return dvc_past.read(self._stages[address], self.root)
+
 
 def _overlap(one: str, other: str) -> bool:
     return Path(one).is_relative_to(other) or Path(other).is_relative_to(one)

@@ -6,4 +6,5 @@ FOLDER = Path(".dvc/tmp/dvc-runner")
 SCRATCH = FOLDER / "scratch"
 ASIDE = FOLDER / "aside"
 BUILDS = FOLDER / "builds"
+RAN_IN = FOLDER / "ran-in"
 NOTE = "copies"

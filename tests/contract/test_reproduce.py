@@ -1,6 +1,7 @@
 """``dvc-runner models reproduce``: the same commit, the same data, the same results; and what differs is named."""
 
 import json
+import shutil
 import signal
 from collections.abc import Iterator
 from pathlib import Path
@@ -90,6 +91,26 @@ def test_the_same_comes_out(project: Project, servers: tuple[MlflowServer, Mlflo
     assert all(one["is_same"] for one in found["compared"])
     assert made.files() == before
     assert versions(servers[0]) == known
+    nothing_is_left(made)
+
+
+def test_the_data_come_from_the_remote(
+    project: Project, servers: tuple[MlflowServer, MlflowServer], tmp_path: Path
+) -> None:
+    made = make(project, servers[0].uri, "0.25")
+    made.dvc("remote", "add", "--local", "--default", "there", str(tmp_path / "remote")).ended(0)
+    made.dvc("push", "rows.csv").ended(0)
+    made.write("rows.csv", "9")
+    made.dvc("add", "rows.csv").ended(0)
+    shutil.rmtree(made.root / ".dvc" / "cache")
+    assert reproduce(made, servers[1], 0)["reproduced"]
+    shutil.rmtree(made.root / ".dvc" / "cache")
+    shutil.rmtree(tmp_path / "remote")
+    version = str(json.loads(made.read("model.json"))["model_version"])
+    failed = made.run("models", "reproduce", version, "--tracking-uri", servers[1].uri)
+    assert failed.code not in {0, EXIT_USAGE}
+    assert "rows.csv" in failed.err
+    assert "Traceback" not in failed.err
     nothing_is_left(made)
 
 

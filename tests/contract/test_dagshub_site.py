@@ -1,6 +1,7 @@
 """The stand-in for DagsHub: what it answers to whom, and that nothing of it outlives it."""
 
 import contextlib
+import itertools
 import os
 import signal
 import subprocess
@@ -15,8 +16,9 @@ from tests.support.cases import cases
 from tests.support.dagshub_site import DagsHub
 from tests.support.waiting import until
 
-sys.path += [str(dagshub_site.PROGRAM.parent), str(dagshub_site.ROOT / "tracking-server")]
+sys.path += [str(dagshub_site.ROOT / name) for name in ("dagshub-local", "tracking-server", "scripts")]
 
+import env_file
 import packages
 
 EXPERIMENTS = ".mlflow/api/2.0/mlflow/experiments"
@@ -116,17 +118,27 @@ def parts_of(folder: str) -> list[str]:
     return found
 
 
+def lines_lead_to_it(printed: str) -> None:
+    """See that what it prints for ``.env`` is read there, and that its address and token are good."""
+    settings = env_file.parse(printed)
+    told = DagsHub(url=settings["DAGSHUB_URL"], token=settings["DAGSHUB_TOKEN"], read_only_token="")
+    assert settings == told.env
+    assert told.ask("GET", f"{EXPERIMENTS}/search?max_results=1").startswith("200 ")
+
+
 @cases("number", {"Ctrl-C": (signal.SIGINT,), "SIGKILL": (signal.SIGKILL,)})
 @pytest.mark.skipif(sys.platform != "linux", reason="elsewhere no kernel ends what a killed program started")
 def test_nothing_outlives_it(tmp_path: Path, number: int) -> None:
-    command = [sys.executable, str(dagshub_site.PROGRAM), "--json", "--port", "0"]
+    command = [sys.executable, str(dagshub_site.PROGRAM), "--port", "0"]
     environment = os.environ | {"TMPDIR": str(tmp_path)}
     with subprocess.Popen(
         command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=environment
     ) as process:
         assert process.stdout
-        if not process.stdout.readline():
+        printed = list(itertools.islice(process.stdout, 6))
+        if not printed:
             pytest.skip("it does not start here")
+        lines_lead_to_it("".join(printed))
         assert len(parts_of(str(tmp_path))) >= 3
         process.send_signal(number)
         process.wait(30)
@@ -136,6 +148,7 @@ def test_nothing_outlives_it(tmp_path: Path, number: int) -> None:
         assert gone
     if number == signal.SIGKILL:
         assert len(list(tmp_path.iterdir())) == 1
+        command.append("--json")  # ends with its input
         subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, env=environment, check=True)
     assert list(tmp_path.iterdir()) == []
 

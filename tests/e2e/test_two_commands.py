@@ -4,6 +4,7 @@ import json
 import re
 import signal
 from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 from tests.e2e.conftest import NO_ENGINE, Clone, interrupt
@@ -189,6 +190,17 @@ def test_help_names_every_target(process_run: tuple[Clone, str]) -> None:
     printed = process_run[0].make("help")
     for target in TARGETS.split():
         assert re.search(rf"make {target} ", printed), target
+
+
+def test_ui_opens_mlflow(process_run: tuple[Clone, str], tmp_path: Path) -> None:
+    clone, _ = process_run
+    browser = tmp_path / "browser"
+    browser.write_text('#!/bin/sh\ncurl --silent --fail --output "$0.page" "$1" && echo "$1" > "$0.opened"\n')
+    browser.chmod(0o755)
+    printed = Clone(clone.folder, {**clone.env, "BROWSER": f"{browser} %s"}).make("ui")
+    assert f"MLflow  {clone.tracking_uri()}\n" in printed
+    assert (tmp_path / "browser.opened").read_text().strip() == clone.tracking_uri()
+    assert "<html" in (tmp_path / "browser.page").read_text()
 
 
 def test_mlflow_that_is_away_is_told_within_seconds(process_run: tuple[Clone, str]) -> None:

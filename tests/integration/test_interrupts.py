@@ -12,7 +12,10 @@ from tests.support.engines import Engine, relay
 from tests.support.projects import Project
 from tests.support.started import until_begun
 from tests.support.waiting import until
+from tests.support.ways import Way
 
+from dvc_runner.engine import containers as engine_containers
+from dvc_runner.engine.images import LABEL
 from dvc_runner.errors import EXIT_INTERRUPTED
 
 pytestmark = pytest.mark.engine
@@ -135,3 +138,14 @@ def test_what_a_kill_in_the_middle_of_create_leaves_is_swept_by_the_next_run(
     later = [*waiting.prefix, sys.executable, "-c", LATER, "run", "--force"]
     subprocess.run(later, cwd=waiting.root, env=waiting.env, stdin=subprocess.DEVNULL, check=True)
     assert containers.none_left(0), containers.ours()
+
+
+def test_containers_that_were_never_started_are_swept(lab: Way, containers: Engine) -> None:
+    mount = {"Type": "bind", "Source": str(lab.root), "Target": "/x", "ReadOnly": True}
+    body = {"Image": containers.base, "Cmd": ["true"], "Labels": {LABEL: "run"}, "HostConfig": {"Mounts": [mount]}}
+    made = containers.api.create_container_from_config(body)["Id"]
+    created = next(one["Created"] for one in containers.ours() if one["Id"] == made)
+    engine_containers.sweep(containers.api, older_than=created)
+    assert [one["Id"] for one in containers.ours()] == [made]
+    engine_containers.sweep(containers.api, older_than=created + 1)
+    assert containers.none_left()

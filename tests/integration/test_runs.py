@@ -15,7 +15,6 @@ from tests.support.started import until_begun
 from tests.support.trees import lay
 from tests.support.ways import STAGE, Way
 
-from dvc_runner.engine import containers as engine_containers
 from dvc_runner.engine.images import LABEL
 from dvc_runner.errors import EXIT_ENGINE, EXIT_INTERRUPTED, EXIT_STAGE_FAILED, EngineError
 from dvc_runner.model import Build, Container
@@ -288,14 +287,3 @@ def test_a_secret_is_nowhere_to_be_inspected(waiting: Project, containers: Engin
     assert len(seen) == 2
     assert "tok-1234" not in json.dumps(seen) + command
     assert "tok-1234" not in waiting.read("dvc.lock")
-
-
-def test_containers_that_were_never_started_are_swept(lab: Way, containers: Engine) -> None:
-    mount = {"Type": "bind", "Source": str(lab.root), "Target": "/x", "ReadOnly": True}
-    body = {"Image": containers.base, "Cmd": ["true"], "Labels": {LABEL: "run"}, "HostConfig": {"Mounts": [mount]}}
-    made = containers.api.create_container_from_config(body)["Id"]
-    created = next(one["Created"] for one in containers.ours() if one["Id"] == made)
-    engine_containers.sweep(containers.api, older_than=created)
-    assert [one["Id"] for one in containers.ours()] == [made]
-    engine_containers.sweep(containers.api, older_than=created + 1)
-    assert containers.none_left()

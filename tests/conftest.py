@@ -8,6 +8,10 @@ from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 
 import pytest
+
+# Before any test: DVC's logger writes to the stream that it saw first.
+from dvc.cli import main as dvc
+from dvc.repo.open_repo import clean_repos
 from tests.support import dagshub_site, people, projects, remains
 from tests.support.engines import Engine
 from tests.support.projects import Finished, Project
@@ -157,9 +161,6 @@ def dvc_in(monkeypatch: pytest.MonkeyPatch) -> Callable[..., int]:
     """Runs dvc in this process, in a project's folder; gives its exit code."""
 
     def run(project: Project, *arguments: str) -> int:
-        from dvc.cli import main as dvc
-        from dvc.repo.open_repo import clean_repos
-
         monkeypatch.chdir(project.root)
         # A process keeps its clones.
         clean_repos()

@@ -1,8 +1,11 @@
 """A run with nothing to do asks nobody; whatever may have changed is asked about, and told as DVC would."""
 
 import hashlib
+import json
 import os
 import shutil
+import subprocess
+import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -53,6 +56,48 @@ def test_the_next_run_is_instant(ran: Project, here: Here) -> None:
         assert was_instant(ran)
         assert ran.outcomes() == dict.fromkeys(["folder", "file", "param"], "skipped")
         assert "nothing changed" in done.out
+
+
+WATCHED = """
+import json, os, sys
+seen = set()
+def watch(event, arguments):
+    if event == "open" and isinstance(arguments[0], str):
+        seen.add(os.path.relpath(arguments[0]))
+sys.addaudithook(watch)
+from dvc_runner.cli.main import main
+code = main(["run"])
+libraries = {name.partition(".")[0] for name in sys.modules}
+with open(os.environ["SEEN"], "w") as file:
+    json.dump({"opened": sorted(seen), "imported": sorted(libraries)}, file)
+sys.exit(code)
+"""
+DEAR = {"asyncio", "docker", "dvc", "dvc_data", "dvc_objects", "jsonschema", "networkx", "requests", "ruamel", "yaml"}
+
+
+def watched(project: Project) -> dict[str, set[str]]:
+    """Run in a process of its own; give the files that it opened and the libraries that it imported."""
+    told = project.root.parent / "seen.json"
+    done = subprocess.run(
+        [sys.executable, "-c", WATCHED], cwd=project.root, env={**project.env, "SEEN": str(told)}, check=False
+    )
+    assert done.returncode == 0
+    return {key: set(values) for key, values in json.loads(told.read_text()).items()}
+
+
+def test_it_imports_no_library_and_reads_no_data(ran: Project, here: Here) -> None:
+    data = {"raw/a.csv", "raw/deep/b.csv", "one.csv", "made/f", "two.csv", "p.txt"}
+    ran.write("one.csv", "4")
+    # Shows what the watch sees where there is something to do.
+    seen = watched(ran)
+    assert "one.csv" in seen["opened"]
+    assert {"dvc", "yaml"} <= seen["imported"]
+    time.sleep(up_to_date.TICK_S)
+    here(ran, "run").ended(0)
+    seen = watched(ran)
+    assert was_instant(ran)
+    assert not seen["opened"] & data
+    assert not seen["imported"] & DEAR
 
 
 def test_so_is_one_after_another_environment_got_a_link_to_the_program(ran: Project, here: Here) -> None:

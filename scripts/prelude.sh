@@ -3,8 +3,8 @@
 set -euo pipefail
 CDPATH='' cd -P -- "$(dirname -- "${BASH_SOURCE[0]}")/.."
 
-# Whatever Python environment the caller has open is none of ours.
-unset PYTHONHOME PYTHONPATH VIRTUAL_ENV
+# Whatever Python environment the caller has open is none of ours; without bytecode each start of DVC takes seconds.
+unset PYTHONHOME PYTHONPATH VIRTUAL_ENV PYTHONDONTWRITEBYTECODE
 export DVC_NO_ANALYTICS=1
 
 # A user without a home of their own (a service, a container) keeps caches in the project.

@@ -1,7 +1,7 @@
 """Starts dvc-runner and dvc as processes of their own, which have everything imported already.
 
 Reads an order a line: {program, arguments, folder, env, output}. Answers with the process's id as
-soon as it has one, and with its exit code in the end.
+soon as the program begins, and with its exit code in the end.
 """
 
 import json
@@ -18,8 +18,8 @@ assert commands
 PROGRAMS = {"dvc": dvc, "dvc-runner": dvc_runner}
 
 
-def become(order: dict[str, Any]) -> None:
-    """Do what was ordered, as a process that was started for it."""
+def become(order: dict[str, Any], begun: int) -> None:
+    """Do what was ordered, as a process that was started for it; close ``begun`` when that begins."""
     os.setsid()
     output = os.open(order["output"], os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
     for descriptor, source in ((0, os.open(os.devnull, os.O_RDONLY)), (1, output), (2, output)):
@@ -27,6 +27,7 @@ def become(order: dict[str, Any]) -> None:
     os.environ.update(order["env"])
     os.chdir(order["folder"])
     code = 1
+    os.close(begun)
     try:
         code = PROGRAMS[order["program"]](order["arguments"]) or 0
     finally:
@@ -36,8 +37,12 @@ def become(order: dict[str, Any]) -> None:
 
 for line in sys.stdin:
     found = json.loads(line)
+    reading, writing = os.pipe()
     pid = os.fork()
     if pid == 0:
-        become(found)
+        become(found, writing)
+    os.close(writing)
+    os.read(reading, 1)
+    os.close(reading)
     print(pid, flush=True)
     print(os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]), flush=True)

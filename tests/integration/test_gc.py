@@ -195,7 +195,8 @@ def test_forced_it_removes_what_it_said(contained: Project, containers: Engine) 
         done = contained.run("gc", "--force", "--older-than", "0.01s", "--json", env={"DOCKER_HOST": address}).ended(0)
     told = json.loads(done.out)
     assert told["dry_run"] is False
-    assert [one["name"] for one in told["unused"] if one["kind"] == "image" and one["removed"]] == [names[0]]
+    removed = [one["name"] for one in told["unused"] if one["kind"] == "image" and one["removed"]]
+    assert [name in removed for name in names] == [True, False]
     assert [pulls.inspect(containers.api, name) is None for name in names] == [True, False]
 
 

@@ -24,10 +24,11 @@ EXIT_CODES = """exit codes:
 
 def main(arguments: list[str] | None = None) -> int:
     """Run one command; give its exit code."""
-    print_anything()
-    parsed = _parser().parse_args(arguments)
     INTERRUPTS.listen()
+    parsed = None
     try:
+        print_anything()
+        parsed = _parser().parse_args(arguments)
         return _dispatch(parsed)
     except KeyboardInterrupt:
         err("interrupted: nothing of ours is left running")
@@ -35,7 +36,7 @@ def main(arguments: list[str] | None = None) -> int:
     except DvcRunnerError as error:
         return _told(error)
     except OSError as error:
-        if isinstance(error, BrokenPipeError) and parsed.command in READ_BY_OTHERS:
+        if isinstance(error, BrokenPipeError) and parsed and parsed.command in READ_BY_OTHERS:
             # Whoever reads us, such as head, has enough.
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
             return EXIT_PIPE

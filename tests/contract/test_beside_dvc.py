@@ -225,9 +225,15 @@ def test_real_commands_beside_a_run(project: Project, command: list[str], fails:
             assert "Traceback" not in done.text
             count += 1
         text, _ = run.communicate()
-    assert run.returncode == 0, text
+    if run.returncode and command == ["checkout"]:
+        # It has taken away what a command had just written; nothing else may fail, and the next run goes on.
+        assert "does not exist after the stage ended" in text
+        assert set(project.outcomes().values()) <= {"ran", "failed", "cancelled"}
+        project.run("run", "--glob", "s*").ended(0)
+    else:
+        assert run.returncode == 0, text
+        assert set(project.outcomes().values()) == {"ran"}
     assert count > 1
-    assert set(project.outcomes().values()) == {"ran"}
     project.dvc("repro", "other").ended(0)
     assert len(project.lock()) == STAGES + 1
     assert project.dvc("status").out.strip() == "Data and pipelines are up to date."

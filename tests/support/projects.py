@@ -155,8 +155,9 @@ class Project:
         return found
 
     def files(self) -> dict[str, bytes]:
-        """Give what a person sees in the project, by path."""
-        return files(self.root, leave_out=MACHINERY)
+        """Give what a person sees in the project, by path; Python's bytecode comes and goes."""
+        found = files(self.root, leave_out=MACHINERY)
+        return {path: content for path, content in found.items() if "__pycache__" not in path}
 
     def cache(self) -> dict[str, bytes]:
         """Give what is in DVC's cache and run-cache, by path."""

@@ -140,7 +140,7 @@ def nothing(lab: Lab, sizes: list[int], project: Path | None, rounds: int) -> No
     print(f"\n| nothing to do | {OURS} | {DVC} | {STATUS} |\n|---|---:|---:|---:|")
     labels: dict[str, int | Path] = {f"{size} stages": size for size in sizes}
     if project:
-        labels[project.name] = project
+        labels[project.resolve().name] = project
     for label, what in labels.items():
         root = what if isinstance(what, Path) else lab.project("nothing", trivial(what))
         if lab.time(OURS, root) is None:

@@ -10,9 +10,10 @@ from pathlib import Path
 
 import yaml
 
+from dvc_runner.pipeline.needs import ARTIFACTS_URI
 from dvc_runner.workspace import secrets
 
-ADDRESSES = (secrets.TRACKING_URI, "MLFLOW_S3_ENDPOINT_URL")
+ADDRESSES = (secrets.TRACKING_URI, ARTIFACTS_URI)
 
 
 def names(root: Path) -> tuple[str, ...]:

@@ -65,7 +65,7 @@ def place_of_doctor(settings: dict[str, str]) -> tuple[Path, str | None]:
 
 def again(stages: list[str], *, host: bool) -> str:
     """Give the words that begin this once more; what make has no target for goes without it."""
-    if len([*stages, *([""] if host else [])]) > 1:
+    if len(stages) + host > 1:
         return shlex.join(["scripts/python", "scripts/run.py", *(["--host"] if host else []), *stages])
     return "-".join(["make run", *(["host"] if host else []), *stages])
 

@@ -24,6 +24,7 @@ from sync_versions import VersionDeliverer, versions
 
 from dvc_runner.doctor import tracking
 from dvc_runner.errors import ConfigurationError
+from dvc_runner.workspace import secrets
 from dvc_runner.workspace.holding import is_taken
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -51,7 +52,7 @@ def target(settings: Mapping[str, str]) -> dict[str, str]:
             "there is no server to deliver to: only the local one is in use",
             "set MLFLOW_TRACKING_URI or the DAGSHUB_ variables in .env (.env.example explains them)",
         )
-    extra = ("MLFLOW_TRACKING_TOKEN", "MLFLOW_TRACKING_SERVER_CERT_PATH")
+    extra = (secrets.TOKEN, secrets.CERTIFICATE)
     server |= {name: settings[name] for name in extra if name in settings}
     tracking.prove(server)
     return server
@@ -71,10 +72,8 @@ def sync(source: Server, to: Server) -> int:
     for experiment, run in runs(source):
         run_id = run["info"]["run_id"]
         words = f"  {experiment} run {run_id}"
-        is_over = has_ended(source, run)
-        status = run["info"]["status"]
-        if not is_over:
-            say(f"{words}: {status}, left for later")
+        if not has_ended(source, run):
+            say(f"{words}: {run['info']['status']}, left for later")
             continue
         try:
             copies[run_id] = deliverer.deliver(experiment, run)
@@ -85,7 +84,7 @@ def sync(source: Server, to: Server) -> int:
         ours[run_id] = run
         there += not copies[run_id].words
         if copies[run_id].words:
-            say(f"{words} ({status}): {copies[run_id].words}")
+            say(f"{words} ({run['info']['status']}): {copies[run_id].words}")
     version_deliverer = VersionDeliverer(to, deliverer.origin)
     failed += sync_versions(source, version_deliverer, ours, copies)
     if told := sync_pointers.tell(ROOT, version_deliverer.copies):

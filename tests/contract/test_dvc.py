@@ -199,6 +199,7 @@ def test_a_run_writes_what_dvc_repro_writes(
 OF_A_SHELL = "  copy: {cmd: cat data/raw.csv > copy.csv, deps: [data/raw.csv], outs: [copy.csv]}\n"
 
 
+@pytest.mark.root
 def test_outs_share_their_content_with_the_cache_where_the_disk_can(
     project: Project, here: Here, tmp_path: Path
 ) -> None:

@@ -91,7 +91,7 @@ def test_it_imports_no_library_and_reads_no_data(ran: Project, here: Here) -> No
     # Shows what the watch sees where there is something to do.
     seen = watched(ran)
     assert "one.csv" in seen["opened"]
-    assert {"dvc", "yaml"} <= seen["imported"]
+    assert {"dvc", "ruamel"} <= seen["imported"]
     time.sleep(up_to_date.TICK_S)
     here(ran, "run").ended(0)
     seen = watched(ran)

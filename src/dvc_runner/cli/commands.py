@@ -18,7 +18,7 @@ from dvc_runner.executors import processes
 from dvc_runner.executors.base import Executor
 from dvc_runner.executors.table import choose
 from dvc_runner.model import Revision, Selection
-from dvc_runner.pipeline.check import check
+from dvc_runner.pipeline.check import checked
 from dvc_runner.pipeline.origins import Origins
 from dvc_runner.pipeline.preparations import Preparations
 from dvc_runner.pipeline.request import Request
@@ -84,11 +84,8 @@ def execute(argv: list[str], executor_name: str | None) -> int:
 def build(targets: tuple[str, ...], executor_name: str | None) -> int:
     """Make the images (or environments) of the targets' stages, where missing; give the exit code."""
     with opened() as (project, settings):
-        stages = [project.stage(address) for address in project.plan(Selection(targets=targets))]
-        wanted = [stage for stage in stages if stage.container]
-        for stage in wanted:
-            with project.located(stage.address):
-                check(stage)
+        addresses = project.plan(Selection(targets=targets))
+        wanted = [checked(project, address) for address in addresses if project.stage(address).container]
         executor = executor_of(project.root, settings, executor_name, err)
         preparations = preparations_of(project, settings, executor)
         codes = [0]

@@ -12,7 +12,7 @@ from dvc_runner.cli.printing import err, machine_readable, out
 from dvc_runner.errors import EXIT_STAGE_FAILED, ConfigurationError
 from dvc_runner.model import Decision, Outcome, PlannedStage, StageResult
 from dvc_runner.pipeline import record
-from dvc_runner.pipeline.check import check
+from dvc_runner.pipeline.check import checked
 from dvc_runner.pipeline.needs import needs_of
 from dvc_runner.pipeline.plan import Plan
 from dvc_runner.pipeline.registered import Registered
@@ -69,9 +69,7 @@ def _refused(project: DvcProject, stages: list[PlannedStage], values: Mapping[st
     try:
         project.check_config()
         for one in stages:
-            stage = project.stage(one.stage)
-            with project.located(one.stage):
-                check(stage)
+            stage = checked(project, one.stage)
             if one.decision is not Decision.SKIP:
                 needs_of(stage, values)
     except ConfigurationError as error:

@@ -4,6 +4,19 @@ from pathlib import PurePosixPath
 
 from dvc_runner.errors import ConfigurationError
 from dvc_runner.model import Stage
+from dvc_runner.workspace.dvc_project import DvcProject
+
+
+def checked(project: DvcProject, address: str) -> Stage:
+    """Read a planned stage and check it; what is wrong says where in dvc.yaml that stands.
+
+    Raises:
+        ConfigurationError: It makes no sense.
+    """
+    stage = project.stage(address)
+    with project.located(address):
+        check(stage)
+    return stage
 
 
 def check(stage: Stage) -> None:

@@ -10,7 +10,7 @@ from functools import partial
 from dvc_runner.errors import EXIT_INTERRUPTED, EXIT_STAGE_FAILED, BuildError, DvcRunnerError, of_os_error
 from dvc_runner.interrupts import INTERRUPTS
 from dvc_runner.model import Kind, Limits, Outcome, Reason, ReasonKind, StageResult
-from dvc_runner.pipeline.check import check
+from dvc_runner.pipeline.check import checked
 from dvc_runner.pipeline.desk import Desk
 from dvc_runner.pipeline.jobs import Job, Jobs, failed, not_run
 from dvc_runner.pipeline.needs import lacking
@@ -83,9 +83,7 @@ class Run:
             self._project.see_project()
             self._project.check_config()
             for address in self._order:
-                stage = self._project.stage(address)
-                with self._project.located(address):
-                    check(stage)
+                checked(self._project, address)
             self._check_needs(self._order)
             self._schedule = Schedule(self._order, self._after(), request.room)
             with INTERRUPTS.postponed(), ThreadPoolExecutor(request.room.jobs) as threads:

@@ -83,10 +83,8 @@ class TrackingServer:
         named = next((name for name in CERTIFICATES if settings.get(name)), CERTIFICATE)
         place = settings.get(named)
         try:
-            is_folder = bool(place) and Path(place or "").is_dir()
-            trusted = ssl.create_default_context(
-                cafile=None if is_folder else place, capath=place if is_folder else None
-            )
+            folder = place if place and Path(place).is_dir() else None
+            trusted = ssl.create_default_context(cafile=None if folder else place, capath=folder)
         except OSError as error:
             raise ConfigurationError(
                 f"{named} is {place}: {error.strerror or error}",

@@ -12,16 +12,14 @@ from dvc_data.hashfile.tree import Tree
 
 from dvc_runner.model import Reason, ReasonKind
 from dvc_runner.workspace import quantities
-from dvc_runner.workspace.places import FOLDER
+from dvc_runner.workspace.places import LISTS
 
 if TYPE_CHECKING:
     from dvc.output import Output
     from dvc.stage import Stage as DvcStage
 
-LISTS = FOLDER / "folders"
-KEPT = 1000
-LONGEST = 1000
-NAMED = 5
+# Lists of files, files in a list, and files that a reason names.
+KEPT, LONGEST, NAMED = 1000, 1000, 5
 _SHOWN_HASH = 8
 Files = Mapping[str, str]
 

@@ -25,10 +25,9 @@ from dvc_runner.workspace import dvc_position
 if TYPE_CHECKING:
     from dvc.stage import Stage as DvcStage
 
-# These are about an entry of a stage's.
-_OF_A_STAGE = (DependencyDoesNotExistError, OutputDoesNotExistError, MissingParamsError, MissingParamsFile)
-
-OF_A_STAGE = {
+_ABOUT_AN_ENTRY = (DependencyDoesNotExistError, OutputDoesNotExistError, MissingParamsError, MissingParamsFile)
+# A stage's failures that their own words explain.
+_REMEDIES = {
     StageCmdFailedError: "its own words are above",
     MissingDataSource: "bring it back:  dvc checkout, or  dvc pull  where the cache lacks it",
 }
@@ -90,8 +89,8 @@ def _ours(error: DvcException, where: str) -> DvcRunnerError:
         )
     if isinstance(error, LockError):
         return WorkspaceBusyError("another dvc command is at work in this project", remedy="let it end, then try again")
-    if type(error) in OF_A_STAGE:
-        return StageError(_words(error), remedy=OF_A_STAGE[type(error)])
+    if type(error) in _REMEDIES:
+        return StageError(_words(error), remedy=_REMEDIES[type(error)])
     if isinstance(error, OutputDoesNotExistError):
         return StageError(f"{where}{_words(error)} after the stage ended", remedy="write it, or take it from its outs")
     if isinstance(error, DependencyDoesNotExistError):
@@ -106,7 +105,7 @@ def _place(error: DvcException, stage: "DvcStage | None") -> str:
     """Give file and line of what an error is about, to be put before its words, unless they say that."""
     if isinstance(error, YAMLSyntaxError | YAMLValidationError | ParseError):
         return ""
-    if stage is not None and isinstance(error, _OF_A_STAGE):
+    if stage is not None and isinstance(error, _ABOUT_AN_ENTRY):
         return dvc_position.of_stage(stage)
     return dvc_position.of_error(error)
 

@@ -8,12 +8,14 @@ from pathlib import Path
 from types import FrameType
 from typing import TYPE_CHECKING
 
-import yaml
 from dvc.exceptions import OutputDuplicationError, OverlappingOutputPathsError
 from dvc.parsing import DataResolver, EntryDefinition, ForeachDefinition, MatrixDefinition, TopDefinition
 from dvc.repo.graph import check_acyclic
 from dvc.stage import PipelineStage
 from dvc.stage.loader import StageLoader
+from ruamel.yaml import YAML
+from ruamel.yaml.error import YAMLError
+from ruamel.yaml.nodes import MappingNode, Node, SequenceNode
 
 from dvc_runner.errors import ConfigurationError
 
@@ -24,7 +26,6 @@ if TYPE_CHECKING:
 Entry = tuple[str, tuple[object, ...]]
 CONTAINER = ("meta", "container")
 _DEFINITIONS = (EntryDefinition, ForeachDefinition, MatrixDefinition, TopDefinition)
-_LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 
 
 @contextlib.contextmanager
@@ -63,19 +64,19 @@ def line_of(text: str, keys: Sequence[object]) -> int:
     return _line(_composed(text), keys) or 1
 
 
-def _composed(text: str) -> yaml.Node | None:
-    """Give the nodes of a YAML; nothing for what is none to PyYAML, which is older than DVC's YAML."""
-    with contextlib.suppress(yaml.YAMLError):
-        found: yaml.Node | None = yaml.compose(text, Loader=_LOADER)
+def _composed(text: str) -> Node | None:
+    """Give the nodes of a YAML; nothing for what is none."""
+    with contextlib.suppress(YAMLError):
+        found: Node | None = YAML(typ="safe", pure=True).compose(text)
         return found
     return None
 
 
-def _line(node: yaml.Node | None, keys: Sequence[object]) -> int:
+def _line(node: Node | None, keys: Sequence[object]) -> int:
     """Give the line of an entry, or of the innermost one around it that there is; 0 if there is none."""
     line = 0
     for key in keys:
-        if isinstance(node, yaml.SequenceNode) and isinstance(key, int):
+        if isinstance(node, SequenceNode) and isinstance(key, int):
             node = node.value[key]
             line = node.start_mark.line + 1
             continue
@@ -86,14 +87,14 @@ def _line(node: yaml.Node | None, keys: Sequence[object]) -> int:
     return int(line)
 
 
-def _in(node: yaml.Node | None, key: object) -> tuple[yaml.Node, yaml.Node] | None:
+def _in(node: Node | None, key: object) -> tuple[Node, Node] | None:
     """Give key and value of an entry of a mapping."""
-    if not isinstance(node, yaml.MappingNode):
+    if not isinstance(node, MappingNode):
         return None
     return next((found for found in node.value if found[0].value == str(key)), None)
 
 
-def _of_group(node: yaml.Node | None) -> yaml.Node | None:
+def _of_group(node: Node | None) -> Node | None:
     """Give what the stages of a foreach have in common."""
     found = _in(node, "do")
     return found[1] if found else None

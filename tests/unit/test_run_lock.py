@@ -1,18 +1,22 @@
 """One run at a time per workspace."""
 
 import contextlib
+import json
 import os
 import re
 import socket
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
 
 from dvc_runner.errors import EXIT_BUSY, WorkspaceBusyError
 from dvc_runner.workspace import run_lock
+from dvc_runner.workspace.holding import is_taken
 
 HOLDER = """
 import sys
@@ -56,6 +60,24 @@ def test_the_second_is_told_who_holds_it_now(tmp_path: Path) -> None:
         assert raised.value.exit_code == EXIT_BUSY
         assert str(process.pid) in str(raised.value)
         assert socket.gethostname() in str(raised.value)
+
+
+def test_the_second_waits_for_a_holder_to_write_its_name(tmp_path: Path) -> None:
+    with (tmp_path / "lock").open("w", encoding="utf-8") as file, ThreadPoolExecutor() as pool:
+        assert is_taken(file.fileno())
+        second = pool.submit(contextlib.ExitStack().enter_context, run_lock.held(tmp_path))
+        time.sleep(2 * run_lock.LOOK_S)
+        assert not second.done()
+        json.dump({"pid": 7, "host": "there", "container": None, "since": "noon"}, file)
+        file.flush()
+        with pytest.raises(WorkspaceBusyError, match=r"\(process 7 on there, since noon\)"):
+            second.result()
+
+
+def test_the_name_of_a_former_holder_is_not_told(tmp_path: Path) -> None:
+    with run_lock.held(tmp_path):
+        pass
+    assert (tmp_path / "lock").read_text() == ""
 
 
 def test_the_second_is_refused_in_one_process_too(tmp_path: Path) -> None:
@@ -102,7 +124,8 @@ def test_two_workspaces_do_not_meet(tmp_path: Path) -> None:
         pass
 
 
-def test_a_lock_file_that_holds_nonsense(tmp_path: Path) -> None:
+def test_a_lock_file_that_holds_nonsense(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(run_lock, "NAMED_S", 0)
     (tmp_path / "lock").write_text("[1, 2")
     with run_lock.held(tmp_path), pytest.raises(WorkspaceBusyError), run_lock.held(tmp_path):
         pytest.fail("held twice")

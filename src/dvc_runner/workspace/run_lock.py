@@ -13,6 +13,8 @@ from dvc_runner.errors import WorkspaceBusyError
 from dvc_runner.workspace.holding import is_taken
 
 LOOK_S = 0.2
+# A holder writes its name once it has the lock: within this time, however busy the machine.
+NAMED_S = 5.0
 
 
 @contextlib.contextmanager
@@ -34,17 +36,19 @@ def held(
     """
     folder.mkdir(parents=True, exist_ok=True)
     with (folder / "lock").open("a+", encoding="utf-8") as file:
-        until = time.monotonic() + wait_s
+        begun = time.monotonic()
         told = ""
         while not is_taken(file.fileno()):
             file.seek(0)
             holder, way_to_stop = _holder(file.read())
-            if time.monotonic() >= until:
+            waited_s = time.monotonic() - begun
+            is_known = holder or waited_s >= NAMED_S
+            if is_known and waited_s >= wait_s:
                 raise WorkspaceBusyError(
                     f"another run is at work here{holder}",
                     remedy=f"let it end (--wait waits for that), or stop it: {way_to_stop}",
                 )
-            if holder != told:
+            if is_known and holder != told:
                 on_wait(f"waiting for another run that is at work here{holder}")
                 told = holder
             time.sleep(LOOK_S)
@@ -52,7 +56,10 @@ def held(
         since = dt.datetime.now(dt.UTC).isoformat(timespec="seconds")
         json.dump({"pid": os.getpid(), "host": socket.gethostname(), "container": container, "since": since}, file)
         file.flush()
-        yield
+        try:
+            yield
+        finally:
+            file.truncate(0)
 
 
 def _holder(text: str) -> tuple[str, str]:

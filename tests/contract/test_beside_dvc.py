@@ -2,11 +2,13 @@
 
 import contextlib
 import json
+import os
 import signal
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -15,7 +17,7 @@ from tests.support.projects import Project
 from tests.support.waiting import until
 
 from dvc_runner.errors import EXIT_INTERRUPTED
-from dvc_runner.workspace import dvc_waiting
+from dvc_runner.workspace import dvc_waiting, outs
 
 # pygtrie, which DVC walks its index with.
 pytestmark = pytest.mark.filterwarnings("ignore:_NoneStep:DeprecationWarning")
@@ -205,6 +207,7 @@ def test_an_interrupt_ends_a_run_that_waits_for_an_out(project: Project) -> None
     {
         # Files that no dvc.lock tells of yet are in its way.
         "checkout": (["checkout"], {True, False}),
+        "status": (["status"], {False}),
         "push": (["push"], {False}),
         "repro of another stage": (["repro", "--force", "other"], {False}),
     },
@@ -226,7 +229,7 @@ def test_real_commands_beside_a_run(project: Project, command: list[str], fails:
             count += 1
         text, _ = run.communicate()
     if run.returncode and command == ["checkout"]:
-        # It has taken away what a command had just written; nothing else may fail, and the next run goes on.
+        # As beside dvc repro, it has taken away what a command had just written; nothing else may fail.
         assert "does not exist after the stage ended" in text
         assert set(project.outcomes().values()) <= {"ran", "failed", "cancelled"}
         project.run("run", "--glob", "s*").ended(0)
@@ -236,4 +239,76 @@ def test_real_commands_beside_a_run(project: Project, command: list[str], fails:
     assert count > 1
     project.dvc("repro", "other").ended(0)
     assert len(project.lock()) == STAGES + 1
+    assert project.dvc("status").out.strip() == "Data and pipelines are up to date."
+
+
+def noted(project: Project) -> dict[str, Any]:
+    found: dict[str, Any] = json.loads(project.read(".dvc/tmp/rwlock"))
+    return {Path(path).name: infos for path, infos in found.get("read", {}).items()}
+
+
+@contextlib.contextmanager
+def written_early(project: Project) -> Iterator["subprocess.Popen[str]"]:
+    """A run whose stage has written its out, which differs from the one in dvc.lock, and does not end yet."""
+    project.write("in.txt", "1")
+    project.stages(a={"cmd": "cat in.txt > a.txt; touch begun; until test -e go; do sleep 0.05; done",
+                      "deps": ["in.txt"], "outs": ["a.txt"]})  # fmt: skip
+    project.write("go", "")
+    project.dvc("repro").ended(0)
+    for name in ("go", "begun"):
+        (project.root / name).unlink()
+    project.write("in.txt", "2")
+    with project.started("dvc-runner", "run") as run:
+        assert until((project.root / "begun").exists, LIMIT_S)
+        yield run
+
+
+@cases("command", {"repro": [["repro"]], "remove": [["remove", "--outs", "a"]]})
+def test_what_a_stage_at_work_uses_is_left_to_it(project: Project, command: list[str]) -> None:
+    with written_early(project) as run:
+        done = project.dvc(*command)
+        assert done.code
+        assert f"(PID {run.pid})" in done.text
+        project.dvc("status").ended(0)
+        assert project.read("a.txt") == "2"
+        project.write("go", "")
+        text, _ = run.communicate(timeout=LIMIT_S)
+    assert run.returncode == 0, text
+    assert not noted(project)
+    assert project.dvc("status").out.strip() == "Data and pipelines are up to date."
+
+
+def test_a_note_of_a_killed_run_is_in_nobodys_way(project: Project) -> None:
+    with written_early(project) as run:
+        run.kill()
+        run.wait()
+    assert {"in.txt", "a.txt"} == set(noted(project))
+    # As it is read elsewhere: of a container that is gone, the number may be one of another process.
+    note = project.read(".dvc/tmp/rwlock").replace(f'"pid": {run.pid}', f'"pid": {os.getpid()}')
+    project.write(".dvc/tmp/rwlock", note)
+    project.write("go", "")
+    project.run("run").ended(0)
+    assert not waits(project)
+    assert not noted(project)
+
+
+def test_outs_of_a_stage_of_ours_are_never_checked_out_between(
+    project: Project, here: Here, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    project.write("in.txt", "1")
+    project.stages(one=project.stage("one", "open('out.txt', 'w').write(open('in.txt').read())", deps=["in.txt"],
+                                     outs=["out.txt"]))  # fmt: skip
+    here(project, "run", "--executor", "process").ended(0)
+    project.write("in.txt", "2")
+    collect, seen = outs.collect, []
+
+    def collected(*arguments: Any) -> Any:
+        found = collect(*arguments)
+        seen.append(project.dvc("checkout", "--force", "one").text)
+        return found
+
+    monkeypatch.setattr(outs, "collect", collected)
+    here(project, "run", "--executor", "process").ended(0)
+    assert "Unable to acquire lock" in seen[0]
+    assert project.read("out.txt") == "2"
     assert project.dvc("status").out.strip() == "Data and pipelines are up to date."

@@ -55,7 +55,7 @@ class Jobs:
         """Get a stage's inputs ready, in the main thread; give what a thread has to do for it."""
         if self.project.kind(address) is Kind.OURS:
             with INTERRUPTS.allowed():
-                stage = self.project.hash_deps(address)
+                stage = self.project.begin(address)
             return partial(self._execute, stage)
         commands = self.project.shell(address, self.handling)
         return partial(self._in_shell, self.project.stage(address), commands)
@@ -68,7 +68,7 @@ class Jobs:
                 self.around,
                 log.line,
                 self.preparations.take,
-                confirm=lambda: self.desk.call(lambda: self.project.confirm_deps(stage.address)),
+                confirm=lambda: self.desk.call(lambda: self._confirm(stage.address)),
             )
         result = replace(
             result,
@@ -77,6 +77,11 @@ class Jobs:
             undeclared_writes=performed.undeclared_writes,
         )
         return failed(result, performed.error) if performed.error else result
+
+    def _confirm(self, address: str) -> None:
+        """See that a stage's outs are to be taken, and have no other dvc command at work until they are."""
+        self.project.confirm_deps(address)
+        self.project.turn.keep(address)
 
     def _in_shell(self, stage: Stage, commands: ShellCommands, result: StageResult) -> StageResult:
         """Run a stage of DVC's own kind."""

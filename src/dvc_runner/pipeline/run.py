@@ -300,6 +300,7 @@ class Run:
     def _settle(self, result: StageResult) -> None:
         """Take a stage's result, and tell it."""
         self.results[result.stage] = result
+        self._project.leave(result.stage)
         if result.outcome is Outcome.FAILED:
             self._failed.append(result.stage)
         forces = result.outcome in (Outcome.RAN, Outcome.RESTORED) or self._is_forced(result.stage)

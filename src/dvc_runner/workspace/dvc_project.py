@@ -1,11 +1,9 @@
 """The one place that talks to DVC's Python API, with its parts. Holds for DVC 3.60 to 3.67 (scripts/test)."""
 
 import contextlib
-import json
 from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
-from types import MethodType
 
 from dvc.exceptions import CheckoutError
 from dvc.repo import lock_repo
@@ -29,6 +27,7 @@ from dvc_runner.workspace import (
 from dvc_runner.workspace.aside import aside
 from dvc_runner.workspace.dvc_errors import told
 from dvc_runner.workspace.dvc_ignore import Ignored
+from dvc_runner.workspace.dvc_notes import Notes
 from dvc_runner.workspace.dvc_plan import DvcPlan, Holds
 from dvc_runner.workspace.dvc_waiting import Turn, in_turn, patiently
 from dvc_runner.workspace.dvc_watch import Watch
@@ -54,6 +53,7 @@ class DvcProject(DvcPlan):
         self._seen: Mapping[str, stamps.Stamp | None] = {}
         self._lock_files = dvc_lock.LockFiles(Path(self._repo.tmp_dir))
         self._ignored = Ignored(self._repo)
+        self._notes = Notes(self._repo)
 
     @contextlib.contextmanager
     def session(self, *, is_watched: bool = False, on_wait: Callable[[str], None] = lambda _: None) -> Iterator[None]:
@@ -68,7 +68,7 @@ class DvcProject(DvcPlan):
             # How one of DVC's two kinds of lock says that it is held no more: an interrupt came first.
             stack.enter_context(contextlib.suppress(NotLockedError))
             patiently(lambda: stack.enter_context(lock_repo(self._repo)), self.root)
-            self.turn = Turn(self._repo.lock, on_wait)
+            self.turn = Turn(self._repo.lock, self._notes.show, on_wait)
             self._repo.scm_context.quiet = True
             self._lock_files.replay()
             self._watch = Watch(self._repo) if is_watched else None
@@ -76,6 +76,7 @@ class DvcProject(DvcPlan):
                 yield
             finally:
                 with INTERRUPTS.postponed():
+                    self._notes.clear()
                     if self.turn.is_held:
                         self._lock_files.flush()
                         self._ignored.sort()
@@ -87,9 +88,11 @@ class DvcProject(DvcPlan):
     def sweep(self) -> None:
         """Remove what a killed DVC left beside outs: it makes such files only under its lock, which we hold.
 
-        What is kept of folders that stages read is cut down, too.
+        What a killed run noted goes, too, and what is kept of folders that stages read is cut down.
         """
         dvc_content.sweep_lists(self.root)
+        with told():
+            self._notes.sweep()
         dvc_leftovers.sweep({Path(out).parent for address in self._stages for out in self.outs(address)})
 
     def see_project(self) -> None:
@@ -177,6 +180,17 @@ class DvcProject(DvcPlan):
         self._record(address, handling)
         return True
 
+    @in_turn
+    def begin(self, address: str) -> Stage:
+        """Note what a stage of ours uses, from now until it is left; hash what it reads, and read it with those hashes.
+
+        Raises:
+            StageError: A dep is missing.
+        """
+        with told():
+            self._notes.take(self._stages[address])
+        return self.hash_deps(address)
+
     def hash_deps(self, address: str) -> Stage:
         """Hash what a stage reads, and read it again with those hashes.
 
@@ -243,7 +257,7 @@ class DvcProject(DvcPlan):
             with self._ignored.in_order(self._ranks[address]):
                 stage.save(allow_missing=handling.allow_missing, run_cache=handling.commit and not uncached)
             if handling.commit:
-                self._alone(stage.commit)(stage, allow_missing=handling.allow_missing)
+                self._notes.noted(stage.commit)(stage, allow_missing=handling.allow_missing)
             self._dump(address)
             dvc_content.keep_lists(stage)
 
@@ -256,7 +270,8 @@ class DvcProject(DvcPlan):
         """
         stage = self._stages[address]
         with told(stage=stage):
-            self._alone(stage.remove_outs)(stage, ignore_remove=False, force=False)
+            self._notes.take(stage)
+            self._notes.noted(stage.remove_outs)(stage, ignore_remove=False, force=False)
             if not handling.force:
                 stage.save_deps()
         return dvc_stage.shell_commands(stage)
@@ -290,22 +305,15 @@ class DvcProject(DvcPlan):
     def write_lock(self) -> float | None:
         """Write what dvc.lock does not hold yet, where that is cheap; give the seconds until it is, None if all is."""
         with told():
-            return self._lock_files.write()
+            seconds = self._lock_files.write()
+        if seconds is None:
+            self._notes.drop_left()
+        return seconds
 
-    def _alone(self, method: MethodType) -> Callable[..., object]:
-        """Give a method of a stage's as a function that notes for no other dvc command which paths it uses.
-
-        Such a note costs more than the work; where another command has left one, they are made as DVC does.
-        """
-        notes = Path(self._repo.tmp_dir, "rwlock")
-        try:
-            is_alone = not any(json.loads(notes.read_text("utf-8") or "{}").values())
-        except FileNotFoundError:
-            is_alone = True
-        except ValueError:
-            is_alone = False
-        function: Callable[..., object] = method.__func__
-        return getattr(function, "__wrapped__", function) if is_alone else function
+    def leave(self, address: str) -> None:
+        """Take that a stage is not at work any more: others may use its outs, once dvc.lock tells of them."""
+        self._notes.leave(address)
+        self.turn.leave(address)
 
     def _dump(self, address: str) -> None:
         stage = self._stages[address]

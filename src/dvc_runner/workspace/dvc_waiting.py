@@ -45,15 +45,29 @@ def patiently(act: Callable[[], object], root: Path) -> None:
 class Turn:
     """DVC's lock, held from the beginning; who lets go of it waits for it again as long as it takes."""
 
-    def __init__(self, lock: "LockBase", on_wait: Callable[[str], None]) -> None:
-        """Tell ``on_wait`` who is waited for."""
+    def __init__(self, lock: "LockBase", on_let_go: Callable[[], None], on_wait: Callable[[str], None]) -> None:
+        """Call ``on_let_go`` before others have it, and tell ``on_wait`` who is waited for."""
         self._lock = lock
+        self._on_let_go = on_let_go
         self._on_wait = on_wait
+        self._kept_for: set[str] = set()
         self.is_held = True
 
+    def keep(self, address: str) -> None:
+        """Let nobody have the lock until a stage has left: its outs come, and dvc.lock does not tell of them yet."""
+        self._kept_for.add(address)
+
+    def leave(self, address: str) -> None:
+        """Take that a stage has left."""
+        self._kept_for.discard(address)
+
+    def let_go(self) -> contextlib.AbstractContextManager[None]:
+        """Let others have the lock, unless it is kept; it stays theirs if an interrupt comes before it is ours."""
+        return contextlib.nullcontext() if self._kept_for else self._let_go()
+
     @contextlib.contextmanager
-    def let_go(self) -> Iterator[None]:
-        """Let others have the lock; it stays theirs if an interrupt comes before we can have it again."""
+    def _let_go(self) -> Iterator[None]:
+        self._on_let_go()
         self._lock.unlock()
         self.is_held = False
         try:
@@ -75,7 +89,8 @@ class Turn:
                 if not told:
                     self._on_wait(f"waiting for another dvc command: {' '.join(str(error.__cause__).split())}")
                 told = True
-            with self.let_go():
+            # Who is waited for may need it to end.
+            with self._let_go():
                 time.sleep(LOOK_S)
             if INTERRUPTS.came():
                 INTERRUPTS.give_way()

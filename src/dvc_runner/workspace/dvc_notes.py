@@ -1,0 +1,131 @@
+"""Notes of what a run uses, for other dvc commands at work in the same project. A part of the DVC adapter."""
+
+import contextlib
+import json
+import os
+import re
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from types import MethodType
+from typing import TYPE_CHECKING, Any
+
+from dvc.lock import LockError
+from dvc.rwlock import RWLOCK_FILE, _edit_rwlock
+from dvc.stage.decorators import rwlocked
+
+from dvc_runner.workspace.stamps import Stamp, of_one
+
+if TYPE_CHECKING:
+    from dvc.repo import Repo
+    from dvc.stage import Stage as DvcStage
+
+# Who reads a path: processes by number and command.
+Readers = dict[str, list[dict[str, Any]]]
+_RUN = re.compile(r"(^|/)dvc-runner run\b")
+
+
+class Notes:
+    """What stages at work read and write, noted in DVC's ``rwlock`` file as read.
+
+    So others may read it, and ``dvc checkout`` does not take away what a command has just written. DVC looks at
+    notes under its lock only: ours are written before a run lets go of that.
+    """
+
+    def __init__(self, repo: "Repo") -> None:
+        """Note nothing yet."""
+        self._repo = repo
+        self._file = Path(repo.tmp_dir, RWLOCK_FILE)
+        # As DVC would note this command: a note of one's own is in nobody's way.
+        self._info = {"pid": os.getpid(), "cmd": " ".join(sys.argv)}
+        self._used: dict[str, set[str]] = {}
+        self._left: set[str] = set()
+        self._shown: set[str] = set()
+        self._looked_at: Stamp | None = None
+        self._is_alone = True
+
+    def sweep(self) -> None:
+        """Remove what runs noted that were killed: the number of one in a container may be anybody's here."""
+        if self._is_anybody_else():
+            with self._edited() as readers:
+                for path in [*readers]:
+                    _set(readers, path, [one for one in readers[path] if not _RUN.search(one["cmd"])])
+
+    def take(self, stage: "DvcStage") -> None:
+        """Have what a stage reads and writes noted from the next ``show`` on.
+
+        Raises:
+            LockError: Another command writes to a dep, or uses an out.
+        """
+        self.noted(_use)(stage)
+        entries = (*stage.deps, *stage.outs)
+        self._used[str(stage.addressing)] = {one.fs_path for one in entries if one.protocol == "local"}
+        self._left.discard(str(stage.addressing))
+
+    def leave(self, address: str) -> None:
+        """Take that a stage is not at work any more; it stays noted until ``drop_left``."""
+        self._left.update({address} & self._used.keys())
+
+    def drop_left(self) -> None:
+        """Note stages no more that left: dvc.lock tells of their outs now."""
+        for address in self._left:
+            del self._used[address]
+        self._left.clear()
+
+    def show(self) -> None:
+        """Bring the file up to date."""
+        used = {path for paths in self._used.values() for path in paths}
+        if used != self._shown:
+            # One that another edits for seconds has to wait for the next time.
+            with contextlib.suppress(LockError), self._edited() as readers:
+                for path in used | self._shown:
+                    others = [one for one in readers.get(path, ()) if one != self._info]
+                    _set(readers, path, [*others, self._info] if path in used else others)
+                self._shown = used
+
+    def clear(self) -> None:
+        """Note nothing any more."""
+        self._used.clear()
+        self._left.clear()
+        self.show()
+
+    def noted(self, method: MethodType | Callable[..., object]) -> Callable[..., object]:
+        """Give a method of a stage's as a function that makes no note of its own while no other command has one.
+
+        Such a note costs more than the work.
+        """
+        function: Callable[..., object] = getattr(method, "__func__", method)
+        return function if self._is_anybody_else() else getattr(function, "__wrapped__", function)
+
+    def _is_anybody_else(self) -> bool:
+        now = of_one(str(self._file))
+        if now != self._looked_at:
+            try:
+                found = json.loads(self._file.read_text("utf-8") or "{}")
+                others = [one for infos in found.get("read", {}).values() for one in infos if one != self._info]
+                self._is_alone = not (others or found.get("write"))
+            except FileNotFoundError:
+                self._is_alone = True
+            except (ValueError, AttributeError):  # DVC says what is wrong with it
+                self._is_alone = False
+            self._looked_at = now
+        return not self._is_alone
+
+    @contextlib.contextmanager
+    def _edited(self) -> Iterator[Readers]:
+        repo = self._repo
+        with _edit_rwlock(repo.tmp_dir, repo.fs, repo.config["core"].get("hardlink_lock", False)) as lock:
+            readers: Readers = lock["read"]
+            yield readers
+
+
+@rwlocked(read=["deps"], write=["outs"])  # type: ignore[untyped-decorator]
+def _use(_: "DvcStage") -> None:
+    """Do nothing, if no other command has noted that this would disturb it."""
+
+
+def _set(readers: Readers, path: str, infos: list[dict[str, Any]]) -> None:
+    if infos:
+        readers[path] = infos
+    else:
+        readers.pop(path, None)

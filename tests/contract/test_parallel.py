@@ -6,12 +6,14 @@ import shlex
 import signal
 import subprocess
 import sys
+import threading
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 import yaml
+from dvc_data.hashfile import hash as dvc_hash
 from tests.support.cases import cases
 from tests.support.projects import BIN, Project
 from tests.support.trees import lay
@@ -19,6 +21,7 @@ from tests.support.waiting import until
 from tests.support.ways import with_mark
 
 from dvc_runner.errors import EXIT_BUSY, EXIT_CONFIGURATION, EXIT_INTERRUPTED, EXIT_STAGE_FAILED, EXIT_USAGE
+from dvc_runner.workspace import dvc_hashing
 
 # pygtrie, which DVC walks its index with.
 pytestmark = pytest.mark.filterwarnings("ignore:_NoneStep:DeprecationWarning")
@@ -51,6 +54,30 @@ def test_stages_of_ours_run_at_once_too(project: Project, here: Here) -> None:
     here(project, "run", "--jobs", "4").ended(0)
     events = [(e["event"], e["stage"]) for e in project.records()[-1] if e["event"].startswith("stage_")]
     assert {kind for kind, _ in events[:4]} == {"stage_start"}
+
+
+def test_large_outs_are_not_hashed_by_the_thread_that_starts_stages(
+    project: Project, here: Here, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    hashed: dict[str, list[bool]] = {}
+    file_md5 = dvc_hash.file_md5
+
+    def noted(path: str, *arguments: Any, **more: Any) -> str:
+        hashed.setdefault(Path(path).name, []).append(threading.current_thread() is threading.main_thread())
+        return str(file_md5(path, *arguments, **more))
+
+    monkeypatch.setattr(dvc_hash, "file_md5", noted)
+    code = f"open('ours', 'wb').write(b'1' * {dvc_hashing.LARGE})"
+    project.stages(
+        one=project.stage("one", code, outs=["ours"]),
+        two={"cmd": f"mkdir many; head -c {dvc_hashing.LARGE} /dev/zero > many/large", "outs": ["many"]},
+    )
+    here(project, "run", "--executor", "process").ended(0)
+    assert {name: hashed[name] for name in ("ours", "large")} == {"ours": [False], "large": [False]}
+    twin = project.twin()
+    (twin.root / "dvc.lock").unlink()
+    twin.dvc("commit", "--force").ended(0)
+    assert project.read("dvc.lock") == twin.read("dvc.lock")
 
 
 def test_one_job_is_one_at_a_time(project: Project, here: Here) -> None:

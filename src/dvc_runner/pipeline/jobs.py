@@ -14,7 +14,7 @@ from dvc_runner.pipeline.preparations import Preparations
 from dvc_runner.pipeline.record import Record
 from dvc_runner.pipeline.shell import run_commands
 from dvc_runner.pipeline.stage_run import Surroundings, run_stage
-from dvc_runner.workspace import secrets
+from dvc_runner.workspace import dvc_hashing, secrets
 from dvc_runner.workspace.dvc_project import DvcProject
 
 Job = Callable[[StageResult], StageResult]
@@ -76,7 +76,7 @@ class Jobs:
             usage=performed.ended.usage,
             undeclared_writes=performed.undeclared_writes,
         )
-        return failed(result, performed.error) if performed.error else result
+        return self._done(result, performed.error)
 
     def _confirm(self, address: str) -> None:
         """See that a stage's outs are to be taken, and have no other dvc command at work until they are."""
@@ -90,8 +90,16 @@ class Jobs:
             masked = Mask(secrets.values(settings, ()), log.line, joined=secrets.joined(settings))
             usage, error = run_commands(stage, commands, masked)
             masked.flush()
-        result = replace(result, usage=usage)
-        return failed(result, error) if error else result
+        return self._done(replace(result, usage=usage), error)
+
+    def _done(self, result: StageResult, error: DvcRunnerError | None) -> StageResult:
+        """Give the result of a command that ended; the main thread has other work than to hash large outs."""
+        if error:
+            return failed(result, error)
+        hashes = dvc_hashing.of_large(self.project.outs(result.stage))
+        if hashes:
+            self.desk.post(lambda: self.project.know(hashes))
+        return result
 
 
 def failed(result: StageResult, error: DvcRunnerError) -> StageResult:

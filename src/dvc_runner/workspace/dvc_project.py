@@ -6,6 +6,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from dvc.exceptions import CheckoutError
+from dvc.fs import localfs
 from dvc.repo import lock_repo
 from dvc.stage import PipelineStage
 from dvc.stage.cache import RunCacheNotFoundError, RunCacheNotSupported
@@ -26,6 +27,7 @@ from dvc_runner.workspace import (
 )
 from dvc_runner.workspace.aside import aside
 from dvc_runner.workspace.dvc_errors import told
+from dvc_runner.workspace.dvc_hashing import Hashes
 from dvc_runner.workspace.dvc_ignore import Ignored
 from dvc_runner.workspace.dvc_notes import Notes
 from dvc_runner.workspace.dvc_plan import DvcPlan, Holds
@@ -230,6 +232,10 @@ class DvcProject(DvcPlan):
         for path in stamps.disguised(before, now):
             self._repo.state.hashes.delete(path)
         return now
+
+    def know(self, hashes: Hashes) -> None:
+        """Take hashes, so that DVC does not hash those files."""
+        self._repo.state.save_many(hashes, localfs)
 
     @in_turn
     def commit(self, address: str, handling: Handling) -> None:

@@ -236,7 +236,7 @@ def test_real_commands_beside_a_run(project: Project, command: list[str], fails:
     else:
         assert run.returncode == 0, text
         assert set(project.outcomes().values()) == {"ran"}
-    assert count > 1
+    assert count
     project.dvc("repro", "other").ended(0)
     assert len(project.lock()) == STAGES + 1
     assert project.dvc("status").out.strip() == "Data and pipelines are up to date."

@@ -10,9 +10,10 @@ from pathlib import Path
 from types import MethodType
 from typing import TYPE_CHECKING, Any
 
-from dvc.lock import LockError
-from dvc.rwlock import RWLOCK_FILE, _edit_rwlock
+from dvc.lock import LockError, make_lock
+from dvc.rwlock import RWLOCK_FILE, RWLOCK_LOCK, SCHEMA, RWLockFileCorruptedError, RWLockFileFormatError
 from dvc.stage.decorators import rwlocked
+from voluptuous import Invalid
 
 from dvc_runner.workspace.stamps import Stamp, of_one
 
@@ -113,10 +114,22 @@ class Notes:
 
     @contextlib.contextmanager
     def _edited(self) -> Iterator[Readers]:
-        repo = self._repo
-        with _edit_rwlock(repo.tmp_dir, repo.fs, repo.config["core"].get("hardlink_lock", False)) as lock:
-            readers: Readers = lock["read"]
-            yield readers
+        """Change the file as DVC does, but in one write: a kill leaves no half of it, and to cut it off takes long."""
+        folder = self._repo.tmp_dir
+        by_links = self._repo.config["core"].get("hardlink_lock", False)
+        with (
+            make_lock(str(self._file.with_name(RWLOCK_LOCK)), tmp_dir=folder, hardlink_lock=by_links),
+            os.fdopen(os.open(self._file, os.O_RDWR | os.O_CREAT, 0o666), "rb", buffering=0) as file,
+        ):
+            old = file.readall()
+            try:
+                notes = SCHEMA(json.loads(old or "{}"))
+            except ValueError as error:
+                raise RWLockFileCorruptedError(str(self._file)) from error
+            except Invalid as error:
+                raise RWLockFileFormatError(str(self._file)) from error
+            yield notes["read"]
+            os.pwrite(file.fileno(), json.dumps(notes).encode().ljust(len(old)), 0)
 
 
 @rwlocked(read=["deps"], write=["outs"])  # type: ignore[untyped-decorator]

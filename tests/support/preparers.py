@@ -22,6 +22,7 @@ class Preparer:
 
     name: ClassVar[str] = "preparer"
     links_deps: ClassVar[bool] = True
+    vanishing: ClassVar[tuple[str, ...]] = ()
 
     def __init__(self, make: Make = nothing, execute: Execute = nothing) -> None:
         """Remember in ``made`` what was asked for."""

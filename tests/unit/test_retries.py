@@ -12,6 +12,7 @@ from tests.support.servers import Told, web
 
 from dvc_runner.engine.cancellation import NEVER, Cancellation
 from dvc_runner.executors.base import Executor
+from dvc_runner.executors.docker import DockerExecutor
 from dvc_runner.model import (
     Build,
     Container,
@@ -32,6 +33,7 @@ class Scripted:
 
     name: ClassVar[str] = "scripted"
     links_deps: ClassVar[bool] = False
+    vanishing: ClassVar[tuple[str, ...]] = DockerExecutor.vanishing
 
     def __init__(self, endings: list[tuple[Ending, int]], *, writes: bool = True) -> None:
         self.endings = endings
@@ -150,6 +152,16 @@ def test_who_killed_a_stage_is_not_guessed(tmp_path: Path) -> None:
     assert "outside" not in str(performed.error)
 
 
+def tracked(root: Path, ending: tuple[Ending, int], place: str, **settings: str) -> tuple[Performed, list[str]]:
+    """Perform with a server that has its clients keep the files of an experiment at a place."""
+    experiments = [{"name": "fine", "artifact_location": "mlflow-artifacts:/0"}]
+    experiments += [{"name": "iris", "artifact_location": place}]
+    answer = Told(kind="application/json", text=json.dumps({"experiments": experiments}))
+    with web(lambda *_: answer) as port:
+        settings["MLFLOW_TRACKING_URI"] = f"http://127.0.0.1:{port}"
+        return perform(root, Scripted([ending]), retries=0, settings=settings, network=Network.TRACKING)
+
+
 @cases(
     "place, s3, told",
     {
@@ -170,16 +182,28 @@ def test_a_store_that_is_out_of_reach_is_told_of_a_failure(
     told: bool,  # noqa: FBT001
     tmp_path: Path,
 ) -> None:
-    experiments = [{"name": "fine", "artifact_location": "mlflow-artifacts:/0"}]
-    experiments += [{"name": "iris", "artifact_location": place}]
-    answer = Told(kind="application/json", text=json.dumps({"experiments": experiments}))
-    with web(lambda *_: answer) as port:
-        settings = {"MLFLOW_TRACKING_URI": f"http://127.0.0.1:{port}"}
-        settings |= {"MLFLOW_S3_ENDPOINT_URL": s3} if s3 else {}
-        performed, _ = perform(tmp_path, Scripted([FAILED]), retries=0, settings=settings, network=Network.TRACKING)
+    settings = {"MLFLOW_S3_ENDPOINT_URL": s3} if s3 else {}
+    performed, _ = tracked(tmp_path, FAILED, place, **settings)
     assert performed.error
     assert (f"iris in {place}," in performed.error.remedy) == told
     assert "fine" not in performed.error.remedy
+
+
+@cases(
+    "place, told",
+    {
+        "handed on by the server": ("mlflow-artifacts:/1", False),
+        "nowhere in a stage": ("/srv/mlruns/1", False),
+        "in memory": ("/tmp/mlruns/1", True),
+        "the same, as a URL": ("file:///srv/../tmp/mlruns/1", True),
+        "in the working folder": ("/workspace/mlruns/1", True),
+        "in a folder of such a name": ("/tmpfiles/1", False),
+    },
+)
+def test_files_that_are_gone_with_their_stage_are_told_of(place: str, told: bool, tmp_path: Path) -> None:  # noqa: FBT001
+    performed, said = tracked(tmp_path, WELL, place)
+    assert performed.error is None
+    assert [f"iris in {place}," in line and "--serve-artifacts" in line for line in said] == [True] * told
 
 
 def test_a_server_that_does_not_tell_of_its_store_changes_nothing(tmp_path: Path) -> None:

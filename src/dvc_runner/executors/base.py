@@ -13,6 +13,8 @@ class Executor(Protocol):
 
     name: ClassVar[str]
     links_deps: ClassVar[bool]
+    # Where a stage may write, and what it leaves is gone with it.
+    vanishing: ClassVar[tuple[str, ...]]
 
     def named(self, stage: Stage) -> str:
         """Give the ``reference`` of what ``prepare`` would give for the stage as it is now, made or not."""

@@ -58,6 +58,7 @@ class DockerExecutor:
 
     name: ClassVar[str] = "docker"
     links_deps: ClassVar[bool] = False
+    vanishing: ClassVar[tuple[str, ...]] = bodies.WRITABLE
 
     def __init__(self, engine: docker.APIClient, root: Path, settings: EngineSettings) -> None:
         """Use an engine, over a connection that answers, for the project at ``root``."""

@@ -19,6 +19,8 @@ HOME = "/home/stage"
 CONTROL = "/run/dvc-runner"
 LINEAGE = f"{CONTROL}/lineage.json"
 WORKSPACE = "/workspace"
+TMP = "/tmp"  # noqa: S108
+WRITABLE = (WORKSPACE, HOME, TMP, "/dev/shm")  # noqa: S108
 _IN_FIGURES = re.compile(r"[0-9.]+|.*:.*")
 _ON_LOOPBACK = re.compile(r"127\.\d+\.\d+\.\d+")
 
@@ -76,7 +78,7 @@ def stage(spec: ContainerSpec, guard_id: str, on_host: Callable[[Path], str]) ->
         "PidMode": f"container:{guard_id}",
         "Mounts": mounts,
         # The container's own; by its mode and not by its owner, since Podman knows no uid= there.
-        "Tmpfs": {"/tmp": "rw,exec,nosuid,nodev,mode=1777"},  # noqa: S108
+        "Tmpfs": {TMP: "rw,exec,nosuid,nodev,mode=1777"},
         "PidsLimit": spec.limits.pids,
         "ShmSize": spec.limits.shm_bytes,
         **_limits(spec),

@@ -25,6 +25,7 @@ class ProcessExecutor:
 
     name: ClassVar[str] = "process"
     links_deps: ClassVar[bool] = True
+    vanishing: ClassVar[tuple[str, ...]] = ()
 
     def __init__(self, root: Path, *, cache: Path) -> None:
         """Use ``cache`` for the environments of the project at ``root``."""

@@ -99,6 +99,8 @@ def run_stage(
         masked(f"warning: {performed.error}; trying again, {left} more to come")
         performed = attempt.make(environment, masked)
     performed = attempt.with_its_store(performed)
+    if not performed.error and (lost := attempt.lost_files()):
+        masked(f"warning: {lost}")
     if performed.undeclared_writes:
         masked(f"warning: {stage.address} wrote {outs.named(performed.undeclared_writes)}: no outs of its, dropped")
     masked.flush()
@@ -193,6 +195,19 @@ class Attempt:
             f"server with --serve-artifacts, or for S3 set {ARTIFACTS_URI} (https://s3.REGION.amazonaws.com)"
         )
         return replace(performed, error=StageError(str(performed.error), remedy=remedy))
+
+    def lost_files(self) -> str | None:
+        """Say if the tracking server has a stage keep files where they end with it, and the stage sees no failure."""
+        if not (self.needs.servers and self.around.executor.vanishing):
+            return None
+        try:
+            found = artifacts.within(self.around.settings, self.around.executor.vanishing)
+        except ConfigurationError:
+            return None
+        return found and (
+            f"{found}, for a stage a place of its own that is gone at its end: what {self.stage.address} logged there "
+            "is lost; start the server with --serve-artifacts, use a new experiment, and run again with --force"
+        )
 
     def lineage(self, environment: Environment) -> str:
         """Give the content of its LINEAGE_FILE."""

@@ -45,8 +45,6 @@ def main(words: list[str]) -> int:
         environment["DVC_RUNNER_CLIENT"] = str(lock_for_life(name))
     if handed := handing_over.write(clients() / f"{name}.json", ROOT, os.environ):
         environment["DVC_RUNNER_HANDED_OVER"] = str(handed.relative_to(ROOT))
-        for name_of_address in handing_over.ADDRESSES:
-            environment.pop(name_of_address, None)
     # Ctrl-C at a terminal goes through it, so only a real one is handed in.
     terminal = ["--interactive", "--tty"] if sys.stdin.isatty() and sys.stdout.isatty() else []
     command = ["docker", "run", "--rm", "--name", name, *options, *terminal, service["image"], *words]

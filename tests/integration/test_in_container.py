@@ -30,6 +30,7 @@ OF_THE_IMAGE = ("Dockerfile.dvc-runner", ".dockerignore", "pyproject.toml", "uv.
 OF_THE_RUNNER = ("scripts", "docker-compose.yml", "params.yaml", *OF_THE_IMAGE)
 SCRIPT = (sys.executable, "scripts/in_container.py")
 COMPOSE = ("docker", "compose", "run", "--rm")
+ADDRESSES = {"MLFLOW_TRACKING_URI": "http://127.0.0.1:1/token-77", "MLFLOW_S3_ENDPOINT_URL": "http://127.0.0.1:2"}
 OF_THE_CLIENT = ("DVC_RUNNER_CONTAINER=", "DVC_RUNNER_CLIENT=", "DVC_RUNNER_HANDED_OVER=", "DVC_RUNNER_GIT_USER=")
 BEGIN_S = 120
 
@@ -144,11 +145,12 @@ def settings(container: dict[str, Any]) -> dict[str, Any]:
 
 
 def test_compose_and_make_run_start_the_same(housed: Project, containers: Engine, runners: Runners) -> None:
-    with begun(housed, containers, [*SCRIPT, "run"]) as process:
+    with begun(housed, containers, [*SCRIPT, "run"], **ADDRESSES) as process:
         by_script = settings(runners.one())
         press_ctrl_c(process)
     assert runners.gone()
-    with begun(housed, containers, [*COMPOSE, "-T", "dvc-runner", "run"], **variables(housed)) as process:
+    by_hand = {**variables(housed), **ADDRESSES}
+    with begun(housed, containers, [*COMPOSE, "-T", "dvc-runner", "run"], **by_hand) as process:
         by_compose = settings(runners.one())
         stop(containers, runners.one(), process)
     assert by_script == by_compose

@@ -276,7 +276,6 @@ case "$1" in
   build) for word; do printf '%s\\n' "$word"; done >"$RECORD.build"; exit ${BUILD_FAILS:-0} ;;
   run)
     for word; do printf '%s\\n' "$word"; done >"$RECORD"
-    env >"$RECORD.env"
     { flock --nonblock "$DVC_RUNNER_CLIENT" true && echo free || echo held; } >"$RECORD.client"
     exit 7 ;;
 esac
@@ -341,11 +340,11 @@ def test_a_virtual_machine_does_not_see_the_lock(in_container: Callable[..., lis
 def test_secrets_are_handed_over_by_a_file(in_container: Callable[..., list[str]], tmp_path: Path) -> None:
     root = tmp_path / 'a "projéct", mine'
     (root / "dvc.yaml").write_text(json.dumps({"stages": {"a": {"meta": {"container": {"secrets": ["s3", "MINE"]}}}}}))
-    address = {"MLFLOW_TRACKING_URI": f"https://me:{SECRET}@host"}
-    given = {**address, "MLFLOW_TRACKING_PASSWORD": SECRET, "AWS_ACCESS_KEY_ID": "id", "MINE": "my own"}
+    addresses = {"MLFLOW_TRACKING_URI": f"https://me:{SECRET}@host", "MLFLOW_S3_ENDPOINT_URL": "https://s3"}
+    given = {**addresses, "MLFLOW_TRACKING_PASSWORD": SECRET, "AWS_ACCESS_KEY_ID": "id", "MINE": "my own"}
     told = in_container("run", **given, OTHERS="another")
     # What docker is told by name, it takes from its environment.
-    assert "MLFLOW_TRACKING_URI" not in (tmp_path / "record.env").read_text()
+    assert not set(given) & set(told)
     assert not [word for word in told if SECRET in word or "PASSWORD" in word or "my own" in word]
     assert "DVC_RUNNER_HANDED_OVER" in told
     (file,) = root.glob(".local/clients/*.json")

@@ -3,7 +3,8 @@
     python bench/overhead.py [--rounds 5] [--length 8] [--independent 50] [--jobs 1 2 4 8]
 
 - chain: LENGTH stages, each copies one small file in a container of its own, one after the other;
-- independent: as many copies that need nothing of each other, with 1, 2, 4 and 8 at once.
+- independent: as many copies that need nothing of each other, with 1, 2, 4 and 8 at once;
+- edited: the image of a stage in whose code a line is another, by ``dvc-runner build`` and by ``docker build``.
 
 Runners: ``dvc-runner run``, plain ``dvc repro`` (``dvc-runner exec`` for each stage), ``docker run --rm``
 from a shell, the Docker SDK's ``containers.run``, miniwdl and cwltool. The last two are installed from
@@ -32,18 +33,22 @@ import yaml
 
 BIN = Path(sys.executable).parent
 BASE = os.environ.get("BASE_IMAGE", "python:3.13-slim")
-REFERENCE = "docker run"
+REFERENCE, SDK_NAME = "docker run", "Docker SDK"
 PEERS = ("miniwdl==1.16.0", "cwltool==3.3.20260925135507")
 DOCKERFILE = "ARG BASE_IMAGE\nFROM ${BASE_IMAGE}\nCOPY . /app\n"
 
+EDITED = "ARG BASE_IMAGE\nFROM ${BASE_IMAGE}\nRUN sleep 10\nCOPY . /app\n"
+
 SDK = """
-import sys, docker, os
-folder, image, numbers = sys.argv[1], sys.argv[2], range(int(sys.argv[3]))
+import concurrent.futures, sys, docker, os
+folder, image, jobs, names = sys.argv[1], sys.argv[2], int(sys.argv[3]), sys.argv[4:]
 client = docker.from_env()
 mount = docker.types.Mount("/workspace", folder, type="bind")
-for n in numbers:
-    client.containers.run(image, ["cp", f"data/{n}", f"data/{n + 1}"], remove=True, mounts=[mount],
+def copy(source, target):
+    client.containers.run(image, ["cp", source, target], remove=True, mounts=[mount],
         working_dir="/workspace", user=f"{os.getuid()}:{os.getgid()}", network_mode="none")
+with concurrent.futures.ThreadPoolExecutor(jobs) as pool:
+    list(pool.map(copy, names[::2], names[1::2]))
 """
 WDL = """version 1.0
 task copy {{
@@ -118,33 +123,37 @@ def built() -> str:
     return "dvc-runner-bench:overhead"
 
 
-def docker_run(bench: Bench, folder: Path, number: int) -> str:
-    """Give the command line that copies file ``number`` to the next."""
+def by_sdk(bench: Bench, folder: Path, pairs: list[tuple[str, str]], *, jobs: int) -> None:
+    """Copy by the Docker SDK, each pair in a container of its own."""
+    words = [str(BIN / "python"), "-c", SDK, str(folder), bench.image, str(jobs)]
+    bench.shell(shlex.join([*words, *(name for pair in pairs for name in pair)]), folder)
+
+
+def docker_run(bench: Bench, folder: Path, source: str, target: str) -> str:
+    """Give the command line that copies a file."""
     mount = shlex.quote(f"type=bind,source={folder},target=/workspace")
     user = f"{os.getuid()}:{os.getgid()}"
     return (
         f"docker run --rm --network none --user {user} --mount {mount} --workdir /workspace "
-        f"{bench.image} cp data/{number} data/{number + 1}"
+        f"{bench.image} cp {source} {target}"
     )
 
 
 def chain_ways(bench: Bench) -> dict[str, Callable[[int], None]]:
     """Give each runner as a function that runs a chain of a length."""
 
+    def pairs(length: int) -> list[tuple[str, str]]:
+        return [(f"data/{n}", f"data/{n + 1}") for n in range(length)]
+
     def by_shell(length: int) -> None:
         folder = bench.project(length)
-        bench.shell("\n".join(["set -e", *(docker_run(bench, folder, n) for n in range(length))]), folder)
-
-    def by_sdk(length: int) -> None:
-        folder = bench.project(length)
-        words = [str(BIN / "python"), "-c", SDK, str(folder), bench.image, str(length)]
-        bench.shell(shlex.join(words), folder)
+        bench.shell("\n".join(["set -e", *(docker_run(bench, folder, *pair) for pair in pairs(length))]), folder)
 
     return {
         "dvc-runner run": lambda length: bench.shell("dvc-runner run", bench.project(length)),
         "dvc repro": lambda length: bench.shell("dvc repro", bench.project(length)),
         REFERENCE: by_shell,
-        "Docker SDK": by_sdk,
+        SDK_NAME: lambda length: by_sdk(bench, bench.project(length), pairs(length), jobs=1),
         "miniwdl": lambda length: by_miniwdl(bench, [*range(length)], jobs=1, chained=True),
         "cwltool": lambda length: by_cwltool(bench, [*range(length)], jobs=1, chained=True),
     }
@@ -185,9 +194,10 @@ def by_cwltool(bench: Bench, numbers: list[int], *, jobs: int, chained: bool) ->
 def independent_ways(bench: Bench, count: int) -> dict[str, Callable[[int], None]]:
     """Give each runner as a function that makes ``count`` independent copies with so many jobs."""
     folder = bench.project(count, chained=False)
+    pairs = [("data/0", f"data/i{n}") for n in range(count)]
 
     def by_shell(jobs: int) -> None:
-        lines = "\n".join(docker_run(bench, folder, 0).replace("data/1", f"data/i{n}") for n in range(count))
+        lines = "\n".join(docker_run(bench, folder, *pair) for pair in pairs)
         bench.shell(f"xargs -P {jobs} -d '\\n' -I LINE sh -c LINE <<'END'\n{lines}\nEND", folder)
 
     return {
@@ -195,6 +205,7 @@ def independent_ways(bench: Bench, count: int) -> dict[str, Callable[[int], None
             f"dvc-runner run --jobs {jobs}", bench.project(count, chained=False)
         ),
         REFERENCE: by_shell,
+        SDK_NAME: lambda jobs: by_sdk(bench, folder, pairs, jobs=jobs),
         "miniwdl": lambda jobs: by_miniwdl(bench, [*range(count)], jobs=jobs, chained=False),
         "cwltool": lambda jobs: by_cwltool(bench, [*range(count)], jobs=jobs, chained=False),
     }
@@ -205,6 +216,12 @@ def timed(act: Callable[[int], None], argument: int) -> float:
     began = time.perf_counter()
     act(argument)
     return time.perf_counter() - began
+
+
+def compared(mine: list[float], theirs: list[float]) -> str:
+    """Give the median ratio of what was timed in the same rounds, with the least and the most."""
+    ratios = [one / other for one, other in zip(mine, theirs, strict=True)]
+    return f"{statistics.median(ratios):.2f} ({min(ratios):.2f} to {max(ratios):.2f})"
 
 
 def chain(bench: Bench, rounds: int, length: int) -> None:
@@ -223,9 +240,8 @@ def chain(bench: Bench, rounds: int, length: int) -> None:
     print(f"\nchain of {length}, ratio to `{REFERENCE}`\n")
     print("| runner | s a stage | ratio: median (least to most) | own start, s |\n|---|---:|---:|---:|")
     for name, _ in ordered:
-        ratios = [mine / theirs for mine, theirs in zip(each[name], each[REFERENCE], strict=True)]
-        spread = f"{statistics.median(ratios):.2f} ({min(ratios):.2f} to {max(ratios):.2f})"
-        print(f"| {name} | {statistics.median(each[name]):.3f} | {spread} | {statistics.median(start[name]):.2f} |")
+        ratio = compared(each[name], each[REFERENCE])
+        print(f"| {name} | {statistics.median(each[name]):.3f} | {ratio} | {statistics.median(start[name]):.2f} |")
 
 
 def independent(bench: Bench, rounds: int, count: int, jobs: list[int]) -> None:
@@ -237,11 +253,36 @@ def independent(bench: Bench, rounds: int, count: int, jobs: list[int]) -> None:
             for many in jobs:
                 seconds.setdefault((name, many), []).append(timed(way, many))
                 print(f"  {name}, {many} jobs: {seconds[name, many][-1]:.1f} s", file=sys.stderr)
-    print(f"\n{count} independent, s in all (ratio to `{REFERENCE}` with as many jobs)\n")
+    print(f"\n{count} independent, s in all (ratio to `{REFERENCE}` with as many jobs, least to most)\n")
     print("| runner | " + " | ".join(f"{many} jobs" for many in jobs) + " |\n|---|" + "---:|" * len(jobs))
     for name, _ in ordered:
-        medians = [(statistics.median(seconds[name, m]), statistics.median(seconds[REFERENCE, m])) for m in jobs]
-        print(f"| {name} | " + " | ".join(f"{mine:.1f} ({mine / theirs:.2f})" for mine, theirs in medians) + " |")
+        ratios = {m: compared(seconds[name, m], seconds[REFERENCE, m]) for m in jobs}
+        cells = (f"{statistics.median(seconds[name, m]):.1f}: {ratio}" for m, ratio in ratios.items())
+        print(f"| {name} | " + " | ".join(cells) + " |")
+
+
+def edited(bench: Bench, rounds: int) -> None:
+    """Time how long an image takes whose code has one other line; print the table."""
+    folder = bench.folder / "edited"
+    code = folder / "stages/copy"
+    code.mkdir(parents=True)
+    (code / "Dockerfile").write_text(EDITED)
+    (folder / "dvc.yaml").write_text(yaml.safe_dump({"stages": {"s0": _entry(0, 1)}}))
+    bench.shell("git init -q && dvc init -q", folder)
+    by_hand = f"docker build --quiet --tag dvc-runner-bench:edited --build-arg BASE_IMAGE={BASE} stages/copy"
+    ways = {"dvc-runner build": "dvc-runner build", "docker build": by_hand}
+    seconds: dict[str, list[float]] = {name: [] for name in ways}
+    for number in range(rounds + 1):
+        for name, command in ways.items() if number % 2 else reversed(ways.items()):
+            (code / "copy.py").write_text(f"print({time.time_ns()})\n")
+            began = time.perf_counter()
+            bench.shell(command, folder)
+            if number:  # the first round builds all of it
+                seconds[name].append(time.perf_counter() - began)
+    print("\nan edited line of code, the image anew, ratio to `docker build`\n")
+    print("| | s | ratio: median (least to most) |\n|---|---:|---:|")
+    for name, mine in seconds.items():
+        print(f"| {name} | {statistics.median(mine):.2f} | {compared(mine, seconds['docker build'])} |")
 
 
 def install(peers: Path) -> None:
@@ -268,6 +309,7 @@ def main() -> None:
         bench = Bench(Path(folder), built(), peers)
         swarm = docker.from_env().swarm.attrs.get("ID") is not None if _in_swarm() else False
         try:
+            edited(bench, given.rounds)
             chain(bench, given.rounds, given.length)
             independent(bench, max(1, given.rounds // 2), given.independent, given.jobs)
         finally:

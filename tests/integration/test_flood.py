@@ -1,6 +1,6 @@
 """Output without end: it goes through, and stays nowhere but in the stage's log.
 
-FLOOD_MB is how much of it there is (``make chaos`` takes a gigabyte).
+FLOOD_MB is how much of it there is (``make chaos`` takes a gigabyte): half in lines, half zeros in one line.
 """
 
 import contextlib
@@ -15,14 +15,17 @@ import pytest
 from tests.support.engines import Engine
 from tests.support.projects import BIN, Project
 
+from dvc_runner.engine.lines import LONGEST_LINE
+
 pytestmark = pytest.mark.engine
 MB = 2**20
 FLOOD = int(os.environ.get("FLOOD_MB", "100")) * MB
 SPEAK = """
 import pathlib, sys
-block = (b'x' * 1022 + b'\\xff\\n') * 1024
-for _ in range(int(pathlib.Path('data/blocks').read_text())):
-    sys.stdout.buffer.write(block)
+lines, no_line = (b'x' * 1022 + b'\\xff\\n') * 1024, b'\\0' * 2**20
+for block in (lines, no_line):
+    for _ in range(int(pathlib.Path('data/blocks').read_text())):
+        sys.stdout.buffer.write(block)
 pathlib.Path('out.txt').touch()
 """
 CLOSE = "import os; os.close(1); os.close(2); import time; time.sleep(1); open('out.txt', 'w').close()"
@@ -82,14 +85,15 @@ def test_a_flood_grows_neither_the_runner_nor_the_engine(contained: Project, con
     contained.stages(one=contained.stage("one", SPEAK, deps=["data/blocks"], outs=["out.txt"]))
     contained.write("data/blocks", "1")
     calm = peak_of(contained)
-    contained.write("data/blocks", str(FLOOD // MB))
+    blocks = FLOOD // MB // 2
+    contained.write("data/blocks", str(blocks))
     before = size_of(logs)
     with Watched(lambda: size_of(logs)) as disk:
         flooded = peak_of(contained)
-    # A byte that is no UTF-8 is written as a character of three.
-    assert max(path.stat().st_size for path in contained.root.glob(".dvc/tmp/dvc-runner/runs/*/one.log")) == (
-        FLOOD + 2 * 1024 * (FLOOD // MB)
-    )
+    # A byte that is no UTF-8 is written as a character of three, a line without end as lines.
+    added = 2 * 1024 + MB // LONGEST_LINE
+    sizes = [path.stat().st_size for path in contained.root.glob(".dvc/tmp/dvc-runner/runs/*/one.log")]
+    assert max(sizes) == blocks * (2 * MB + added)
     assert flooded - calm < 30 * MB
     # Whoever is not root may not look there.
     assert not os.access(logs, os.R_OK) or disk.largest - before < 10 * MB

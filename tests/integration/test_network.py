@@ -14,10 +14,13 @@ from typing import Any
 import pytest
 import trustme
 from tests.support.cases import cases
+from tests.support.engines import Engine
 from tests.support.trees import lay
+from tests.support.waiting import until
 from tests.support.ways import Way
 
 from dvc_runner.errors import ConfigurationError
+from dvc_runner.executors import docker_bodies
 from dvc_runner.model import Network, Server
 
 pytestmark = pytest.mark.engine
@@ -32,6 +35,42 @@ def ask(variable, path):
         return urllib.request.urlopen(os.environ[variable] + path, timeout=20, context=trust).read().decode()
     except OSError as error:
         return type(getattr(error, 'reason', error)).__name__
+"""
+
+
+WORLD = """
+import http.server, socket, threading
+MINE = socket.gethostbyname(socket.gethostname())
+asked = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+asked.bind(('', 53))
+def resolve():
+    while True:
+        question, asker = asked.recvfrom(512)
+        end = question.index(b'\\0', 12) + 5
+        mine = question[12:end - 4] == b'\\5world\\7example\\0'
+        known = mine and question[end - 3] == 1
+        head = question[:2] + (b'\\x81\\x80' if mine else b'\\x81\\x83') + bytes([0, 1, 0, known, 0, 0, 0, 0])
+        found = b'\\xc0\\x0c\\0\\1\\0\\1\\0\\0\\0\\0\\0\\4' + socket.inet_aton(MINE)
+        asked.sendto(head + question[12:end] + found * known, asker)
+class Answer(http.server.BaseHTTPRequestHandler):
+    def do_GET(self):
+        self.send_response(200)
+        self.end_headers()
+        self.wfile.write(self.headers['Host'].encode())
+threading.Thread(target=resolve, daemon=True).start()
+with http.server.HTTPServer(('', 80), Answer) as server:
+    print(MINE, flush=True)
+    server.serve_forever()
+"""
+BY_NAME = """
+import json, socket, urllib.request
+found = []
+for name in ('world.example', 'nobody.example'):
+    try:
+        found.append(urllib.request.urlopen(f'http://{name}', timeout=20).read().decode())
+    except OSError as error:
+        found.append(type(error.reason).__name__)
+print(json.dumps(found))
 """
 
 
@@ -189,3 +228,29 @@ def test_nothing_else_is_reached(lab: Way, network: Network) -> None:
     assert routes == []
     assert heard == []
     assert json.dumps(found)
+
+
+@pytest.fixture
+def world(containers: Engine) -> Iterator[str]:
+    """A container that looks up names, and is what they lead to; gives its address."""
+    body = {"Image": containers.base, "Entrypoint": [], "Cmd": ["python3", "-c", WORLD], "User": "0"}
+    made = str(containers.api.create_container_from_config(body)["Id"])
+    try:
+        containers.api.start(made)
+        assert until(lambda: containers.api.logs(made).endswith(b"\n")), containers.api.logs(made)
+        yield containers.api.logs(made).decode().strip()
+    finally:
+        containers.api.remove_container(made, force=True)
+
+
+def test_internet_is_reached_by_name(lab: Way, world: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    real = docker_bodies.guard
+
+    def asking(*arguments: Any) -> dict[str, Any]:
+        body = real(*arguments)
+        body["HostConfig"]["Dns"] = [world]
+        return body
+
+    # The resolver that the engine's host has, which a test may not change.
+    monkeypatch.setattr(docker_bodies, "guard", asking)
+    assert lab.python(BY_NAME, network=Network.INTERNET).said == ["world.example", "gaierror"]

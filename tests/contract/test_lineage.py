@@ -2,6 +2,7 @@
 
 import getpass
 import json
+import os
 import shutil
 from collections.abc import Callable, Mapping
 from typing import Any, TypeAlias
@@ -13,6 +14,7 @@ from tests.support.json_schema import problems, schema
 from tests.support.projects import Finished, Project
 from tests.support.trees import lay
 
+from dvc_runner.workspace import ran_in
 from dvc_runner.workspace.dvc_past import FURTHEST
 from dvc_runner.workspace.dvc_revision import DIFF_CHARACTERS
 from dvc_runner.workspace.places import RAN_IN
@@ -127,6 +129,23 @@ def test_what_was_restored_is_told_with_what_made_it(project: Project, told: Cal
     shutil.rmtree(project.root / RAN_IN)
     project.params(n=2, m=3)
     assert told()["upstream"][1]["image"] is None
+
+
+def test_notes_that_nobody_needs_go_and_one_in_use_stays(project: Project, told: Callable[..., dict[str, Any]]) -> None:
+    piped(project)
+    image = check_upstream(told())
+    notes = project.root / RAN_IN
+    in_use = min(notes.rglob("*/*"), key=lambda path: path.stat().st_mtime_ns)
+    os.utime(in_use, (1, 1))
+    project.params(n=1, m=2)
+    assert check_upstream(told()) == image
+    lay(notes, {f"{n % 256:02x}/{n:064x}": "{}" for n in range(2 * ran_in.KEPT)})
+    for path in notes.rglob("*/" + "0" * 60 + "*"):
+        os.utime(path, (2, 2))
+    project.params(n=1, m=3)
+    assert check_upstream(told()) == image
+    # One for each stage, the .dvc file among them, and what this run noted.
+    assert len(list(notes.rglob("*/*"))) == ran_in.KEPT + 6
 
 
 def test_it_tells_plain_dvc_the_same(project: Project, told: Callable[..., dict[str, Any]]) -> None:

@@ -22,6 +22,7 @@ from dvc_runner.workspace import (
     dvc_remote,
     dvc_run_cache,
     dvc_stage,
+    ran_in,
     stamps,
     up_to_date,
 )
@@ -90,9 +91,11 @@ class DvcProject(DvcPlan):
     def sweep(self) -> None:
         """Remove what a killed DVC left beside outs: it makes such files only under its lock, which we hold.
 
-        What a killed run noted goes, too, and what is kept of folders that stages read is cut down.
+        What a killed run noted goes, too; what is kept of folders that stages read, and of what stages ran in, is cut
+        down.
         """
         dvc_content.sweep_lists(self.root)
+        ran_in.sweep(self.root, len(self._stages))
         with told():
             self._notes.sweep()
         dvc_leftovers.sweep({Path(out).parent for address in self._stages for out in self.outs(address)})

@@ -3,10 +3,14 @@
 import contextlib
 import hashlib
 import json
+import os
 from pathlib import Path
 
 from dvc_runner.model import Environment, Past
 from dvc_runner.workspace.places import RAN_IN
+
+# Notes beside one for each stage.
+KEPT = 1000
 
 
 def keep(root: Path, past: Past, environment: Environment) -> None:
@@ -19,10 +23,21 @@ def keep(root: Path, past: Past, environment: Environment) -> None:
 
 def find(root: Path, past: Past) -> Environment | None:
     """Give what made the results that dvc.lock has of a stage; None if nobody noted it here."""
+    note = _note(root, past)
     with contextlib.suppress(OSError, ValueError, KeyError, TypeError):
-        found = json.loads(_note(root, past).read_text("utf-8"))
+        found = json.loads(note.read_text("utf-8"))
+        with contextlib.suppress(OSError):
+            note.touch()
         return Environment(reference="", key=found["key"], id=found["id"])
     return None
+
+
+def sweep(root: Path, stages: int) -> None:
+    """Remove the notes that are the longest out of use, so that one for each of ``stages`` is there, and some more."""
+    notes = [Path(folder, name) for folder, _, names in os.walk(root / RAN_IN) for name in names]
+    if len(notes) > stages + KEPT:
+        for note in sorted(notes, key=lambda path: path.stat().st_mtime_ns)[: -stages - KEPT]:
+            note.unlink()
 
 
 def _note(root: Path, past: Past) -> Path:

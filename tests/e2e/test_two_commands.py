@@ -97,6 +97,24 @@ def test_registered_version_leads_to_its_run(ran: tuple[Clone, str]) -> None:
     assert tags["lineage.git_commit"] == clone.run(["git", "rev-parse", "HEAD"]).strip()
 
 
+@pytest.mark.engine
+def test_a_version_is_made_again_in_containers(docker_run: tuple[Clone, str]) -> None:
+    clone, _ = docker_run
+    before = clone.ask("registered-models/get?name=iris-classifier")
+    printed = clone.make("reproduce")
+    rows = [line.split() for line in printed.splitlines()]
+    assert {row[1] for row in rows if row[:1] == ["image"]} == {"ingest", "preprocess", "train"}
+    same = {row[1] for row in rows if row[:1] in (["out"], ["file"], ["metric"])}
+    assert same >= {"data/raw/iris.csv", "data/processed/train.csv", "evaluate/confusion_matrix.csv", "accuracy"}
+    # Processes would be said to be other images.
+    assert f"reproduced: {len(same)} outs, files and metrics came out the same\n" in printed
+    assert not containers_of(clone)
+    assert len(clone.run(["git", "worktree", "list"]).splitlines()) == 1
+    assert not list((clone.folder / ".local").glob("reproduce-*/"))
+    assert not list((clone.folder / ".dvc/tmp/dvc-runner").glob("reproduce-*"))
+    assert clone.ask("registered-models/get?name=iris-classifier") == before
+
+
 def test_one_parameter_runs_what_it_concerns(ran: tuple[Clone, str]) -> None:
     clone, _ = ran
     params = clone.folder / "params.yaml"

@@ -28,8 +28,9 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from dvc_runner.executors import environments
+
 ROOT = Path(__file__).resolve().parent.parent
-BIN = Path(sys.executable).parent
 SERVER = [sys.executable, str(ROOT / "tracking-server" / "server.py")]
 WAYS = {
     "nothing": """
@@ -88,19 +89,25 @@ class Counting(http.server.BaseHTTPRequestHandler):
 
 
 @contextmanager
-def counted(folder: Path) -> Iterator[str]:
-    """Start an MLflow server and the proxy before it; give the proxy's address."""
+def served(folder: Path) -> Iterator[str]:
+    """Start an MLflow server; give its address."""
     started = subprocess.run(
         [*SERVER, "start", "--dir", folder, "--port", "0"], stdout=subprocess.PIPE, text=True, check=True
     )
-    Counting.port = int(started.stdout.strip().rpartition(":")[2])
     try:
-        with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Counting) as proxy:
-            threading.Thread(target=proxy.serve_forever, daemon=True).start()
-            yield f"http://127.0.0.1:{proxy.server_port}"
-            proxy.shutdown()
+        yield started.stdout.strip()
     finally:
         subprocess.run([*SERVER, "stop", "--dir", folder], check=True)
+
+
+@contextmanager
+def counted(uri: str) -> Iterator[str]:
+    """Stand before a server of this machine; give the address."""
+    Counting.port = int(uri.rpartition(":")[2])
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Counting) as proxy:
+        threading.Thread(target=proxy.serve_forever, daemon=True).start()
+        yield f"http://127.0.0.1:{proxy.server_port}"
+        proxy.shutdown()
 
 
 def lay_out(folder: Path) -> dict[str, str]:
@@ -117,37 +124,46 @@ def lay_out(folder: Path) -> dict[str, str]:
     return {**kept, "PYTHONPATH": path, "LINEAGE_FILE": str(folder / "lineage-file.json")}
 
 
+def measured(cache: Path, folder: Path, uri: str, rounds: int) -> dict[str, list[tuple[float, int]]]:
+    """Train each way so many times; give the seconds and requests of each.
+
+    Args:
+        cache: Holds train's environment, which is made if missing.
+        folder: To work in.
+        uri: The server's.
+        rounds: How many times.
+    """
+    python = Path(
+        environments.ensure(cache, ROOT / "stages" / "train" / "requirements.txt", print).reference, "bin/python"
+    )
+    environment = lay_out(folder)
+    found: dict[str, list[tuple[float, int]]] = {way: [] for way in WAYS}
+    with counted(uri) as front:
+        for _ in range(rounds):
+            for way, code in WAYS.items():
+                before, began = Counting.count, time.monotonic()
+                subprocess.run(
+                    [python, "-c", code],
+                    cwd=folder,
+                    env={**environment, "MLFLOW_TRACKING_URI": front},
+                    stdout=subprocess.DEVNULL,
+                    stderr=subprocess.DEVNULL,
+                    check=True,
+                )
+                found[way].append((time.monotonic() - began, Counting.count - before))
+    return found
+
+
 def main() -> None:
     """Measure, and print."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--rounds", type=int, default=5)
     rounds = parser.parse_args().rounds
-    lock = ROOT / "stages" / "train" / "requirements.txt"
-    seconds: dict[str, list[float]] = {way: [] for way in WAYS}
-    requests: dict[str, list[int]] = {way: [] for way in WAYS}
-    with tempfile.TemporaryDirectory() as name:
-        folder = Path(name)
-        venv = folder / "venv"
-        subprocess.run([BIN / "uv", "venv", "--quiet", "--python", sys.executable, venv], check=True)
-        install = ["pip", "sync", "--quiet", "--compile-bytecode", "--python", str(venv / "bin" / "python"), str(lock)]
-        subprocess.run([str(BIN / "uv"), *install], check=True)
-        (folder / "work").mkdir()
-        environment = lay_out(folder / "work")
-        with counted(folder / "mlflow") as uri:
-            for number in range(rounds + 1):
-                for way, code in WAYS.items():
-                    before, began = Counting.count, time.monotonic()
-                    subprocess.run(
-                        [venv / "bin" / "python", "-c", code],
-                        cwd=folder / "work",
-                        env={**environment, "MLFLOW_TRACKING_URI": uri},
-                        stdout=subprocess.DEVNULL,
-                        stderr=subprocess.DEVNULL,
-                        check=True,
-                    )
-                    if number:  # the first time makes experiment, model and caches
-                        seconds[way].append(time.monotonic() - began)
-                        requests[way].append(Counting.count - before)
+    with tempfile.TemporaryDirectory() as name, served(Path(name) / "mlflow") as uri:
+        # The first time makes experiment, model and caches.
+        found = measured(Path(name), Path(name) / "work", uri, rounds + 1)
+    seconds = {way: [one for one, _ in several[1:]] for way, several in found.items()}
+    requests = {way: [one for _, one in several[1:]] for way, several in found.items()}
     median = {way: statistics.median(found) for way, found in seconds.items()}
     base = median["nothing"]
     for way in WAYS:

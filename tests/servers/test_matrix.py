@@ -14,6 +14,7 @@ from typing import Any
 
 import pytest
 import requests
+from bench import tracking
 from tests.servers.conftest import Fronts, Place
 from tests.support.mlflow_servers import NEWEST, chosen
 from tests.support.projects import Finished, Project
@@ -121,6 +122,15 @@ def test_a_wrong_password_is_told_and_not_shown(pipeline: Project, fronts: Front
     for told in (place.uri, "401", "user ada", "MLFLOW_TRACKING_PASSWORD"):
         assert told in ended.text
     assert "wr0ng-one" not in ended.text
+
+
+def test_the_bench_beside_plain_mlflow_runs(serve: Callable[[str], Fronts], tmp_path: Path) -> None:
+    cache = Path(os.environ["XDG_CACHE_HOME"]) / "dvc-runner"
+    found = tracking.measured(cache, tmp_path / "work", serve(NEWEST).server.uri, rounds=1)
+    sent = {way: count for way, [(_, count)] in found.items()}
+    assert sent.keys() == {"nothing", "ours", "log_model"}
+    assert sent["nothing"] == 0
+    assert min(sent["ours"], sent["log_model"]) > 10
 
 
 @pytest.mark.parametrize("version", [version for version in chosen() if version != NEWEST])

@@ -8,6 +8,7 @@ wherever it finds us, for when something hangs.
 import contextlib
 import os
 import signal
+import sys
 import threading
 import time
 from collections.abc import Iterator
@@ -32,6 +33,7 @@ class Interrupts:
         self._received = self._held = 0
         self._last = -ECHO_S
         self._pending = False
+        self._tell = sys.unraisablehook
 
     def fileno(self) -> int:
         """Give what can be read from the first interrupt on, by ``select`` and its like."""
@@ -40,6 +42,8 @@ class Interrupts:
     def listen(self) -> None:
         """Take the signals from now on; one that is ignored, as under nohup, stays so."""
         self._forget()
+        if sys.unraisablehook != self._unraisable:
+            self._tell, sys.unraisablehook = sys.unraisablehook, self._unraisable
         for number in SIGNALS:
             if signal.getsignal(number) != signal.SIG_IGN:
                 signal.signal(number, self._take)
@@ -107,6 +111,13 @@ class Interrupts:
         if not self._held or self._received >= IMPATIENT:
             raise KeyboardInterrupt
         self._pending = self._pending or self._received == 1
+
+    def _unraisable(self, found: "sys.UnraisableHookArgs") -> None:
+        """Tell of an error that Python drops, unless it may be what an interrupt left half made."""
+        if issubclass(found.exc_type, KeyboardInterrupt):
+            self._pending = True
+        elif not self.came():
+            self._tell(found)
 
     def _wake(self) -> None:
         with contextlib.suppress(BlockingIOError):

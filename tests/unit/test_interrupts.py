@@ -3,6 +3,7 @@
 import os
 import select
 import signal
+import sys
 import threading
 from collections.abc import Callable, Iterator
 
@@ -17,6 +18,7 @@ from dvc_runner.interrupts import SIGNALS, Interrupts
 def listening(monkeypatch: pytest.MonkeyPatch) -> Iterator[Interrupts]:
     """Interrupts that take this process's signals; two in a row are two."""
     monkeypatch.setattr(interrupts, "ECHO_S", 0)
+    monkeypatch.setattr(sys, "unraisablehook", sys.unraisablehook)
     before = {number: signal.getsignal(number) for number in SIGNALS}
     found = Interrupts()
     found.listen()
@@ -37,6 +39,40 @@ def test_an_interrupt_is_raised_at_once(listening: Interrupts, number: signal.Si
         signal.raise_signal(number)
     assert can_be_read(listening)
     assert not listening.hurry.is_set()
+
+
+class Cut:
+    """What raises where nobody can catch it."""
+
+    def __init__(self, error: type[BaseException]) -> None:
+        self.error = error
+
+    def __del__(self) -> None:
+        raise self.error
+
+
+@pytest.fixture
+def unraisable(monkeypatch: pytest.MonkeyPatch) -> list[type[BaseException]]:
+    """Takes what is told of errors that cannot be raised."""
+    told: list[type[BaseException]] = []
+    monkeypatch.setattr(sys, "unraisablehook", lambda found: told.append(found.exc_type))
+    return told
+
+
+def test_what_an_interrupt_leaves_half_made_is_not_told_of(
+    unraisable: list[type[BaseException]], listening: Interrupts
+) -> None:
+    Cut(AttributeError)
+    assert unraisable == [AttributeError]
+    with pytest.raises(KeyboardInterrupt):
+        signal.raise_signal(signal.SIGHUP)
+    Cut(AttributeError)
+    assert unraisable == [AttributeError]
+    # Python drops one that is raised there: it is raised where it can be.
+    Cut(KeyboardInterrupt)
+    with pytest.raises(KeyboardInterrupt):
+        listening.check()
+    assert unraisable == [AttributeError]
 
 
 def test_that_one_came_is_known_also_when_it_is_over(listening: Interrupts) -> None:

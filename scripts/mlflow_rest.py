@@ -6,7 +6,7 @@ import re
 import time
 from collections.abc import Iterator, Mapping
 from functools import partial
-from typing import IO, Any
+from typing import IO, Any, NoReturn
 from urllib.parse import quote, urlsplit
 
 import requests
@@ -34,6 +34,23 @@ class RefusedError(Exception):
         """Keep the code."""
         super().__init__(f"{code}: {words}" if words else code)
         self.code = code
+
+
+class Answer(Json):
+    """What a server answered; a key that is not there is one that MLflow's answer has."""
+
+    def __init__(self, uri: str, found: Json) -> None:
+        """Keep who answered."""
+        super().__init__(found)
+        self._uri = uri
+
+    def __missing__(self, key: str) -> NoReturn:
+        """Say what it is.
+
+        Raises:
+            ServerError: Always.
+        """
+        raise ServerError(f"MLflow at {self._uri}: it answers without {key}, MLflow with it: correct its address")
 
 
 class Server:
@@ -125,9 +142,9 @@ class Server:
         except requests.exceptions.JSONDecodeError:
             found = None
         if not isinstance(found, dict):
-            kind = answer.headers.get("Content-Type", "something unnamed")
+            kind = answer.headers.get("Content-Type", "something unnamed") if answer.content else "nothing"
             raise ServerError(f"MLflow at {self.uri}: it answers with {kind}, MLflow with JSON: correct its address")
-        return found
+        return Answer(self.uri, found)
 
     def _refusal(self, answer: requests.Response) -> Exception:
         status = answer.status_code

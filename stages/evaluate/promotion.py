@@ -12,6 +12,7 @@ from mlflow import MlflowClient
 from pydantic import BaseModel
 from registry import ModelError, ModelPointer, aliases
 from rule import Rule, decide, lowest
+from tracking import registered_model
 
 ROUNDS = 10
 log = logging.getLogger("evaluate")
@@ -116,10 +117,10 @@ def promote(
         if not decision.promoted:
             return decision
         with claimed(client, name, decision.who, patience) as claim:
-            model = client.get_registered_model(name)
+            model = registered_model(client, name)
             if claim.holds(model) and _version(model.aliases) == decision.production_version:
                 alias_history.move(client, name, _event(pointer, PRODUCTION, decision.production_version, decision))
-                if _version(client.get_registered_model(name).aliases) == pointer.model_version:
+                if _version(registered_model(client, name).aliases) == pointer.model_version:
                     return decision
         log.info("production of %s moved while this was decided: deciding again", name)
     raise StageError(f"production of {name} was moved by others {ROUNDS} times while this one decided: run again")

@@ -13,7 +13,7 @@ from contract import Checked
 from mlflow import MlflowClient
 from mlflow.exceptions import MlflowException
 from pydantic import ValidationError
-from tracking import or_none
+from tracking import or_none, registered_model
 
 PREFIX = "alias_history"
 ARCHIVED = "archived"
@@ -58,7 +58,7 @@ def move(client: MlflowClient, name: str, event: Event) -> None:
 
 def read(client: MlflowClient, name: str, alias: str) -> list[Event]:
     """Give the moves of an alias, oldest first, as far as the tags can be read."""
-    tags = client.get_registered_model(name).tags
+    tags = registered_model(client, name).tags
     found = []
     for key in sorted(key for key in tags if key.startswith(f"{PREFIX}.{alias}.")):
         try:

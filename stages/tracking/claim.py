@@ -20,6 +20,7 @@ from contract import StageError
 from mlflow import MlflowClient
 from mlflow.entities.model_registry import RegisteredModel
 from mlflow.exceptions import MlflowException
+from tracking import registered_model
 
 TAG = "promotion.claim"
 log = logging.getLogger("evaluate")
@@ -68,7 +69,7 @@ def claimed(client: MlflowClient, name: str, who: str, patience: Patience = PATI
     finally:
         try:
             _withdraw(client, name, value)
-        except (MlflowException, requests.RequestException):
+        except (MlflowException, requests.RequestException, StageError):
             log.warning("the claim on %s could not be removed: others take it in %d s", name, patience.expires_s)
 
 
@@ -99,7 +100,7 @@ def _wait(client: MlflowClient, name: str, value: str, patience: Patience) -> Cl
 
 
 def _read(client: MlflowClient, name: str) -> str | None:
-    value: str | None = client.get_registered_model(name).tags.get(TAG)
+    value: str | None = registered_model(client, name).tags.get(TAG)
     return value
 
 

@@ -63,6 +63,17 @@ def require_server(deadline_s: float = DEADLINE_S) -> str:
     return uri
 
 
+def require_filled(value: object, call: str) -> None:
+    """See that the answer to a call has a value that no MLflow leaves empty.
+
+    Raises:
+        StageError: It has not: MLflow's client takes an answer without a body, or of {}, for one with empty values.
+    """
+    if not value:
+        uri = shown(os.environ["MLFLOW_TRACKING_URI"])
+        raise StageError(f"MLflow at {uri}: it answers {call} with nothing: {NO_MLFLOW}, or look at its log")
+
+
 @contextmanager
 def watched(every_s: float = WATCH_S) -> Iterator[None]:
     """Say when the server stops to answer inside the block, and when it does again; who waits for it waits on."""
@@ -147,7 +158,7 @@ def _problem(uri: str, deadline_s: float) -> str | None:
             return None
     except requests.exceptions.JSONDecodeError:
         pass
-    kind = answer.headers.get("Content-Type", "something unnamed")
+    kind = answer.headers.get("Content-Type", "something unnamed") if answer.content else "nothing"
     return f"it answers with {kind}, MLflow with JSON: {NO_MLFLOW}"
 
 

@@ -15,8 +15,9 @@ from contract import Checked, StageError, check, one_line
 from mlflow import MlflowClient, artifacts
 from mlflow.entities import Run
 from mlflow.models import Model, infer_signature
+from preflight import require_filled
 from sklearn.base import ClassifierMixin
-from tracking import create_once, or_none, patient
+from tracking import create_once, or_none, patient, registered_model
 
 MODEL_FOLDER = "model"
 MODEL_FILE = "model.skops"
@@ -101,14 +102,17 @@ def register(
         with patient():
             client.log_artifacts(run_id, path, MODEL_FOLDER)
     source = f"{run.info.artifact_uri}/{MODEL_FOLDER}"
-    create_once(
+    made = create_once(
         lambda: client.create_registered_model(name),
         look=lambda: or_none(lambda: client.get_registered_model(name)),
     )
+    require_filled(made.name, "registered-models/create")
     version = create_once(
-        lambda: client.create_model_version(name, source, run_id, tags=dict(tags)),
+        # Its files are there: there is nothing to wait for, which the client would do for minutes.
+        lambda: client.create_model_version(name, source, run_id, tags=dict(tags), await_creation_for=0),
         look=lambda: next(iter(client.search_model_versions(f"run_id = '{run_id}'")), None),
     ).version
+    require_filled(version, "model-versions/create")
     uri = f"models:/{name}/{version}"
     return ModelPointer(model_name=name, model_version=str(version), model_uri=uri, run_id=run_id)
 
@@ -122,6 +126,7 @@ def require_same(client: MlflowClient, pointer: ModelPointer) -> None:
     found = or_none(lambda: client.get_model_version(pointer.model_name, pointer.model_version))
     if found is None:
         raise GoneError(f"{pointer.model_name} has no version {pointer.model_version} in the registry")
+    require_filled(found.name, "model-versions/get")
     if found.run_id != pointer.run_id:
         raise ModelError(f"it is of run {found.run_id} here, and train's was {pointer.run_id}: this is another server")
 
@@ -139,8 +144,9 @@ def load(client: MlflowClient, name: str, version: str, *, trust_pickle: bool = 
         ModelError: There is no such version or no skops file, or it is damaged or holds types that we do not trust.
     """
     uri = or_none(lambda: client.get_model_version_download_uri(name, version))
-    if not uri:
+    if uri is None:
         raise GoneError(f"{name} has no version {version} in the registry")
+    require_filled(uri, "model-versions/get-download-uri")
     files = {Path(file.path).name for file in artifacts.list_artifacts(uri) or ()}
     if MODEL_FILE not in files:
         if trust_pickle and files:
@@ -171,4 +177,4 @@ def _load_trusted(client: MlflowClient, name: str, version: str, uri: str) -> Cl
 
 def aliases(client: MlflowClient, name: str) -> dict[str, str]:
     """Give the version each alias of a registered model stands for; on old servers the version may be gone."""
-    return {alias: str(version) for alias, version in client.get_registered_model(name).aliases.items()}
+    return {alias: str(version) for alias, version in registered_model(client, name).aliases.items()}

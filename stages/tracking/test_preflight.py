@@ -75,6 +75,7 @@ def hang_up(request: http.server.BaseHTTPRequestHandler) -> None:
         pytest.param(reply(503, HTML, "text/html"), ["503", "log"], id="503"),
         pytest.param(reply(418), ["418"], id="another status"),
         pytest.param(reply(200, HTML, "text/html"), ["text/html", "JSON"], id="a page"),
+        pytest.param(reply(200, b""), ["nothing", ".mlflow"], id="nothing"),
         pytest.param(reply(200, b"[]"), ["application/json", ".mlflow"], id="JSON, not MLflow's"),
         pytest.param(hang_up, ["connection broke"], id="no HTTP"),
         pytest.param(trickle, ["timeout"], id="never ready"),

@@ -11,6 +11,7 @@ from functools import partial
 from pathlib import Path
 from urllib.parse import urlsplit
 
+import claim
 import life
 import pandas as pd
 import pytest
@@ -282,6 +283,42 @@ def test_a_server_that_breaks_in_the_middle_is_told_in_one_line_within_seconds(
     with tracking.connect() as to, tracking.training_run(to, unique):
         pass
     assert sorted(run.info.status for run in runs_of(unique)) == ["FAILED", "FINISHED"]
+
+
+@pytest.mark.parametrize("body", [b"{}", b""], ids=["{}", "empty"])
+@pytest.mark.parametrize(
+    "since", ["/experiments/create", "/runs/create", "/mlflow-artifacts/", "/model-versions/create"]
+)
+def test_a_server_that_begins_to_answer_with_nothing_is_told_within_seconds(
+    mlflow_uri: str, unique: str, monkeypatch: pytest.MonkeyPatch, body: bytes, since: str
+) -> None:
+    began = time.monotonic()
+    with breaking(mlflow_uri, since, (200, "application/json", body)) as uri:
+        monkeypatch.setenv("MLFLOW_TRACKING_URI", uri)
+        with pytest.raises(StageError, match=r"answers .* with nothing.*MLFLOW_TRACKING_URI") as error:
+            train(unique)
+    assert time.monotonic() - began < 30
+    assert uri in str(error.value)
+    assert not MlflowClient(mlflow_uri).search_model_versions(f"name = '{unique}'")
+
+
+POINTER = registry.ModelPointer(model_name="m", model_version="1", model_uri="models:/m/1", run_id="r")
+QUESTIONS = {
+    "the claim": lambda client: claim.claimed(client, "m", "Ada", claim.Patience(gives_up_s=1)).__enter__(),
+    "the aliases": lambda client: registry.aliases(client, "m"),
+    "the version": lambda client: registry.require_same(client, POINTER),
+    "the model": lambda client: registry.load(client, "m", "1"),
+}
+
+
+@pytest.mark.parametrize("ask", QUESTIONS.values(), ids=QUESTIONS)
+def test_an_answer_of_nothing_is_not_taken_for_one(
+    mlflow_uri: str, monkeypatch: pytest.MonkeyPatch, ask: Callable[[MlflowClient], object]
+) -> None:
+    with breaking(mlflow_uri, "/", (200, "application/json", b"{}")) as uri:
+        monkeypatch.setenv("MLFLOW_TRACKING_URI", uri)
+        with pytest.raises(StageError, match=f"{uri}: it answers .* with nothing"), tracking.connect() as client:
+            ask(client)
 
 
 def test_a_server_that_goes_away_is_told_in_one_line(

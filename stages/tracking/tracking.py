@@ -24,9 +24,10 @@ from life import ALIVE_AT, beating, end_silent, now
 from mlflow import MlflowClient
 from mlflow.data.sources import LocalArtifactDatasetSource
 from mlflow.entities import Dataset, DatasetInput, InputTag, Metric, Param, Run, RunTag
+from mlflow.entities.model_registry import RegisteredModel
 from mlflow.exceptions import MlflowException
 from mlflow.telemetry import set_telemetry_client
-from preflight import explain, require_server, shown, watched
+from preflight import explain, require_filled, require_server, shown, watched
 
 # By default the client retries for minutes in silence, reports home, and prints links to a URL only it may know.
 SETTINGS = {
@@ -167,16 +168,26 @@ def or_none(look: Callable[[], Made]) -> Made | None:
         return None
 
 
+def registered_model(client: MlflowClient, name: str) -> RegisteredModel:
+    """Read a registered model, with its aliases and tags."""
+    found = client.get_registered_model(name)
+    require_filled(found.name, "registered-models/get")
+    return found
+
+
 def _create_run(client: MlflowClient, experiment: str) -> Run:
     existing = create_once(
         lambda: client.create_experiment(experiment),
         look=lambda: getattr(client.get_experiment_by_name(experiment), "experiment_id", None),
     )
+    require_filled(existing, "experiments/create")
     mark = uuid4().hex
-    return create_once(
+    run = create_once(
         lambda: client.create_run(existing, tags={"request_id": mark, ALIVE_AT: now()}),
         look=lambda: next(iter(client.search_runs([existing], f"tags.request_id = '{mark}'")), None),
     )
+    require_filled(run.info.run_id, "runs/create")
+    return run
 
 
 def _end_failed(client: MlflowClient, run_id: str) -> None:

@@ -11,7 +11,7 @@ from tests.support.cases import cases
 from tests.support.json_schema import problems, schema
 from tests.support.mlflows import MlflowServer, mlflow_server
 from tests.support.projects import Finished, Project
-from tests.support.servers import forwarding
+from tests.support.servers import BLANK, EMPTY, Told, forwarding
 
 from dvc_runner.errors import EXIT_CONFIGURATION, EXIT_STAGE_FAILED, EXIT_USAGE
 from dvc_runner.tracking import claim
@@ -356,19 +356,21 @@ def test_mistakes_are_told(registry: Registry, arguments: list[str], code: int, 
 
 
 @cases(
-    "status, told",
+    "answer, told",
     {
         "401": (401, "MLFLOW_TRACKING_USERNAME"),
         "403": (403, "token that may"),
         "404": (404, "correct MLFLOW_TRACKING_URI"),
         "500": (500, "look at its log"),
         "a page": (200, "answers with text/html"),
+        "empty": (EMPTY, "answers with nothing"),
+        "{}": (BLANK, "answers registered-models/get without registered_model"),
         "hung up": (0, "MLFLOW_TRACKING_URI"),
     },
 )
-def test_a_server_that_fails_is_told(registry: Registry, status: int, told: str) -> None:
-    with forwarding(registry.server.uri, lambda *_: status) as uri:
-        failed = registry.moves("list", uri=uri).ended(EXIT_CONFIGURATION)
+def test_a_server_that_fails_is_told(registry: Registry, answer: int | Told, told: str) -> None:
+    with forwarding(registry.server.uri, lambda *_: answer) as uri:
+        failed = registry.moves("rollback", uri=uri).ended(EXIT_CONFIGURATION)
     assert uri in failed.err
     assert told in failed.err
     assert "Traceback" not in failed.err

@@ -8,7 +8,7 @@ import pytest
 from tests.support.cases import cases
 from tests.support.mlflows import REGISTERS, MlflowServer, mlflow_server
 from tests.support.projects import Project
-from tests.support.servers import Told, web
+from tests.support.servers import BLANK, EMPTY, Told, web
 
 from dvc_runner.errors import EXIT_CONFIGURATION
 
@@ -175,6 +175,8 @@ def test_a_server_that_is_away_has_not_changed(trained: Project, servers: tuple[
         "500": (Told(status=500), "500"),
         "500 of MLflow": (Told(status=500, kind="application/json", text=BROKEN), "it broke"),
         "200, a page": (Told(), "text/html"),
+        "200, empty": (EMPTY, "it answers with nothing"),
+        "200, {}": (BLANK, "it answers model-versions/get without model_version"),
     },
 )
 def test_a_server_that_does_not_serve_has_not_changed(trained: Project, answer: Told, told: str) -> None:

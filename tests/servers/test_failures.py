@@ -15,7 +15,7 @@ from tests.servers.conftest import Fronts
 from tests.support.cases import cases
 from tests.support.mlflow_servers import NEWEST, MlflowServer, mlflow_server
 from tests.support.projects import Project
-from tests.support.servers import forwarding
+from tests.support.servers import EMPTY, Told, forwarding
 from tests.support.waiting import until
 
 RUNNING_S = 60
@@ -108,7 +108,7 @@ def trained(pipeline: Project, serve: Callable[[str], Fronts]) -> str:
 
 
 @cases(
-    "at, status, named",
+    "at, answer, named",
     {
         "reads the version: 401": ("/model-versions/get", 401, "MLFLOW_TRACKING_USERNAME"),
         "fetches the model: hangs up": ("/mlflow-artifacts/artifacts/", 0, "TRACKING_OFFLINE=1"),
@@ -117,20 +117,21 @@ def trained(pipeline: Project, serve: Callable[[str], Fronts]) -> str:
         "logs: hangs up": ("/runs/log-inputs", 0, "TRACKING_OFFLINE=1"),
         "logs: 404": ("/runs/log-inputs", 404, "MLFLOW_TRACKING_URI"),
         "logs: a page": ("/runs/log-inputs", 200, "MLFLOW_TRACKING_URI"),
+        "takes the claim: nothing": ("/registered-models/set-tag", EMPTY, "MLFLOW_TRACKING_URI"),
         "moves the alias: hangs up": ("/registered-models/alias", 0, "TRACKING_OFFLINE=1"),
     },
 )
 def test_a_server_that_fails_while_evaluate_runs_is_told_and_moves_no_alias(
-    pipeline: Project, trained: str, at: str, status: int, named: str
+    pipeline: Project, trained: str, at: str, answer: int | Told, named: str
 ) -> None:
     uri = trained
     pointer = json.loads(pipeline.read("models/model_metadata.json"))
     dead = [False]
 
-    def seen(method: str, path: str, when: str) -> int | None:
+    def seen(method: str, path: str, when: str) -> int | Told | None:
         del method, when
         dead[0] = dead[0] or at in path
-        return status if dead[0] else None
+        return answer if dead[0] else None
 
     with forwarding(uri, seen) as front:
         began = time.monotonic()

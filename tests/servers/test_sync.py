@@ -21,7 +21,7 @@ from tests.servers.conftest import Fronts, Place
 from tests.support.cases import cases
 from tests.support.mlflow_servers import NEWEST, OLDEST, mlflow_server
 from tests.support.projects import Finished, Project
-from tests.support.servers import forwarding
+from tests.support.servers import BLANK, Told, forwarding
 
 ROOT = Path(__file__).parents[2]
 sys.path.append(str(ROOT / "scripts"))
@@ -328,18 +328,18 @@ def test_a_target_that_stumbles_gets_all_of_it_once(
     assert held(a_server(target), unique) == held(a_server(source), unique)
 
 
-@pytest.mark.parametrize("status", [500, 0], ids=["500", "gone"])
+@pytest.mark.parametrize("answer", [500, 0, BLANK], ids=["500", "gone", "{}"])
 def test_a_target_that_dies_in_the_middle_is_told_and_gets_the_rest_later(
-    clone: Path, serve: Callable[[str], Fronts], unique: str, status: int
+    clone: Path, serve: Callable[[str], Fronts], unique: str, answer: int | Told
 ) -> None:
     source, target = serve(NEWEST).place("as it is"), serve(OLDEST).place("as it is")
     record(a_server(source), unique, unique)
     dead = [False]
 
-    def seen(method: str, path: str, when: str) -> int | None:
+    def seen(method: str, path: str, when: str) -> int | Told | None:
         del when
         dead[0] = dead[0] or (method == "PUT" and "/MLmodel" in path)
-        return status if dead[0] else None
+        return answer if dead[0] else None
 
     with forwarding(target.uri, seen) as uri:
         began = time.monotonic()

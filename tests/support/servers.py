@@ -81,29 +81,33 @@ def web(answer: Callable[[str, str, Mapping[str, str]], Told], address: str = "1
 
 
 @contextlib.contextmanager
-def forwarding(upstream: str, seen: Callable[[str, str, str], int | None]) -> Iterator[str]:
+def forwarding(upstream: str, seen: Callable[[str, str, str], int | Told | None]) -> Iterator[str]:
     """Stand before a web server; gives the address.
 
     ``seen`` is told method and path of each request, before it is handed on ("asked") and with the answer at hand
-    ("answered"). A status that it gives is what the other side gets, in place of a request with a page; with 0 the
-    connection ends without an answer.
+    ("answered"). What it gives is what the other side gets; a status comes in place of a request with a page, and with
+    0 the connection ends without an answer.
     """
     address = urlsplit(upstream)
 
     class Handler(http.server.BaseHTTPRequestHandler):
         def _forward(self) -> None:
             body = self.rfile.read(int(self.headers.get("Content-Length") or 0))
-            status, kind, answer = seen(self.command, self.path, "asked"), "text/html", b"<html>a page</html>"
-            if status is None:
+            status, kind, answer = 200, "text/html", b"<html>a page</html>"
+            told = seen(self.command, self.path, "asked")
+            if told is None:
                 with contextlib.closing(http.client.HTTPConnection(address.netloc, timeout=60)) as onward:
                     kept = {
                         name: self.headers[name] for name in ("Authorization", "Content-Type") if name in self.headers
                     }
                     onward.request(self.command, address.path + self.path, body, kept)
                     reply = onward.getresponse()
-                    answer, kind = reply.read(), reply.headers.get("Content-Type", "")
+                    status, kind, answer = reply.status, reply.headers.get("Content-Type", ""), reply.read()
                 told = seen(self.command, self.path, "answered")
-                status = reply.status if told is None else told
+            if isinstance(told, Told):
+                status, kind, answer = told.status, told.kind, told.text.encode()
+            elif told is not None:
+                status = told
             if status == 0:
                 self.close_connection = True
                 return
@@ -128,9 +132,14 @@ def forwarding(upstream: str, seen: Callable[[str, str, str], int | None]) -> It
         found.shutdown()
 
 
+# What MLflow's own answers would be without their content.
+BLANK = Told(kind="application/json", text="{}")
+EMPTY = Told(kind="application/json", text="")
+
+
 def an_mlflow(method: str, path: str, headers: Mapping[str, str]) -> Told:
     """Answer as an MLflow server does to what the doctor asks."""
     del method, headers
     if path.startswith("/version"):
         return Told(text="9.8.7")
-    return Told(kind="application/json", text="{}") if path.startswith("/api/2.0/mlflow") else Told(status=404)
+    return BLANK if path.startswith("/api/2.0/mlflow") else Told(status=404)

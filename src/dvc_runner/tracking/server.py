@@ -10,10 +10,10 @@ import threading
 import urllib.error
 import urllib.parse
 import urllib.request
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 from urllib.parse import urlsplit
 
 from dvc_runner.errors import ConfigurationError, NotThereError
@@ -27,6 +27,7 @@ LONGEST = 10**7
 OK, UNAUTHORIZED, FORBIDDEN, NOT_FOUND = 200, 401, 403, 404
 CREDENTIALS = (secrets.USER, secrets.PASSWORD)
 LOCAL = "start the local one (make up)"
+NO_MLFLOW = f"correct {TRACKING_URI} (DagsHub's ends in .mlflow)"
 NO_ANSWER: tuple[tuple[type[BaseException], str, str], ...] = (
     (socket.gaierror, "no host of that name", f"correct {TRACKING_URI}"),
     (ConnectionRefusedError, "it refused the connection", f"{LOCAL}, or correct {TRACKING_URI}"),
@@ -51,6 +52,17 @@ def json_object(text: str) -> dict[str, Any] | None:
     except ValueError:
         return None
     return found if isinstance(found, dict) else None
+
+
+class _Found(dict[str, Any]):
+    """What a server answered; a key that is not there is one that MLflow's answer has."""
+
+    def __init__(self, found: Mapping[str, Any], lacks: Callable[[str], Exception]) -> None:
+        super().__init__(found)
+        self._lacks = lacks
+
+    def __missing__(self, key: str) -> NoReturn:
+        raise self._lacks(key)
 
 
 class _NoRedirects(urllib.request.HTTPRedirectHandler):
@@ -105,7 +117,7 @@ class TrackingServer:
             answer = self.ask(f"{API}{route}", method=method, body=values)
         found = json_object(answer.text)
         if answer.status == OK and found is not None:
-            return found
+            return _Found(found, lambda key: self.refusal(f"it answers {route} without {key}", NO_MLFLOW))
         if found is not None and found.get("error_code") == "RESOURCE_DOES_NOT_EXIST":
             raise NotThereError(
                 f"{self.uri}: {found.get('message') or 'not there'}",
@@ -123,9 +135,8 @@ class TrackingServer:
             )
         if answer.status != OK:
             return self.refusal(*self._status(answer.status))
-        return self.refusal(
-            f"it answers with {answer.kind}, MLflow with JSON", f"correct {TRACKING_URI} (DagsHub's ends in .mlflow)"
-        )
+        kind = answer.kind if answer.text else "nothing"
+        return self.refusal(f"it answers with {kind}, MLflow with JSON", NO_MLFLOW)
 
     def refusal(self, words: str, remedy: str) -> ConfigurationError:
         """Give the error that says something of this server."""
@@ -197,6 +208,6 @@ class TrackingServer:
         told = {
             UNAUTHORIZED: (f"401, asked {sent}", f"set {' and '.join(CREDENTIALS)} to what it knows"),
             FORBIDDEN: (f"403, asked {sent}", "use a user or token that may use it"),
-            NOT_FOUND: ("404, no MLflow at this address", f"correct {TRACKING_URI} (DagsHub's ends in .mlflow)"),
+            NOT_FOUND: ("404, no MLflow at this address", NO_MLFLOW),
         }
         return told.get(status, (f"{status} where 200 was due", f"look at its log, or correct {TRACKING_URI}"))

@@ -83,6 +83,7 @@ def mlflow(repository: Repository) -> str:
     try:
         found = _ask(repository, "GET", f"{models}/get?name={quote(name)}")
         _require(repository, address, found, writing=False)
+        _value(address, found, "registered_model", "name")
     finally:
         removed = _ask(repository, "DELETE", f"{models}/delete", {"name": name})
     _require(repository, address, removed, writing=True)
@@ -94,12 +95,22 @@ def _run(repository: Repository) -> str:
     now = {"experiment_id": "0", "start_time": int(time.time() * 1000), "run_name": "connection check"}
     made = _ask(repository, "POST", f"{address}{API}/runs/create", now)
     _require(repository, address, made, writing=True)
-    run = json.loads(made.body)["run"]["info"]["run_id"]
+    run = _value(address, made, "run", "info", "run_id")
     found = _ask(repository, "GET", f"{address}{API}/runs/get?run_id={run}")
     removed = _ask(repository, "POST", f"{address}{API}/runs/delete", {"run_id": run})
     for answer in (found, removed):
         _require(repository, address, answer, writing=True)
     return "a run was written, read and deleted"
+
+
+def _value(address: str, answer: Answer, *keys: str) -> object:
+    """Give what MLflow's answer has there."""
+    found: object = answer.json()
+    for key in keys:
+        found = found.get(key) if isinstance(found, dict) else None
+    if not found:
+        raise SettingsError(f"{address}: it answers without {keys[0]}, MLflow with it", "correct DAGSHUB_URL in .env")
+    return found
 
 
 def storage(repository: Repository) -> str:

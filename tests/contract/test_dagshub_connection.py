@@ -12,6 +12,7 @@ import pytest
 from tests.support import dagshub_site
 from tests.support.cases import cases
 from tests.support.dagshub_site import ROOT, DagsHub
+from tests.support.servers import BLANK, Told, web
 
 LOCAL = "http://127.0.0.1:5123"
 HOLD_CREDENTIALS = (".env", ".env.auto", ".dvc/config.local")
@@ -163,6 +164,24 @@ def test_what_is_wrong_is_told_and_changes_nothing(
     assert told in printed
     assert len(printed.splitlines()) == 2
     assert files(project) == before
+
+
+@cases(
+    "answer, told",
+    {
+        "a page": (Told(), "something else than MLflow's JSON"),
+        "{} to all": (BLANK, "it answers without registered_model"),
+        "out of order": (Told(status=503), ": 503"),
+    },
+)
+def test_a_site_that_is_none_is_told(project: Path, dagshub: DagsHub, answer: Told, told: str) -> None:
+    with web(lambda *_: answer) as port:
+        write_env(project, dagshub.env | {"DAGSHUB_URL": f"http://127.0.0.1:{port}"})
+        printed = connect(project, dagshub, code=3)
+    assert f"http://127.0.0.1:{port}/ada/iris.mlflow" in printed
+    assert told in printed
+    assert len(printed.splitlines()) == 2
+    assert not (project / ".env.auto").exists()
 
 
 @pytest.mark.parametrize("storage", ["s3", "http"])

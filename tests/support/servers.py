@@ -69,7 +69,7 @@ def web(answer: Callable[[str, str, Mapping[str, str]], Told], address: str = "1
             if self.command != "HEAD":
                 self.wfile.write(told.text.encode())
 
-        do_GET = do_HEAD = do_POST = do_PUT = _answer  # noqa: N815 - http.server's names
+        do_GET = do_HEAD = do_POST = do_PUT = do_DELETE = _answer  # noqa: N815 - http.server's names
 
         def log_message(self, *arguments: object) -> None:
             del arguments

@@ -100,10 +100,16 @@ def test_registered_version_leads_to_its_run(ran: tuple[Clone, str]) -> None:
 @pytest.mark.engine
 def test_a_version_is_made_again_in_containers(docker_run: tuple[Clone, str]) -> None:
     clone, _ = docker_run
+    program = str(clone.folder / ".venv/bin/dvc-runner")
+    lineage = json.loads(clone.run([program, "models", "lineage", "production", "--json"]))
+    images = {one["stage"]: one["image"]["id"] for one in (lineage, *lineage["upstream"])}
+    assert images.keys() == {"ingest", "preprocess", "train"}
+    assert len(json.loads(clone.run(["docker", "image", "inspect", *images.values()]))) == len(images)
+
     before = clone.ask("registered-models/get?name=iris-classifier")
     printed = clone.make("reproduce")
     rows = [line.split() for line in printed.splitlines()]
-    assert {row[1] for row in rows if row[:1] == ["image"]} == {"ingest", "preprocess", "train"}
+    assert {row[1] for row in rows if row[:1] == ["image"]} == images.keys()
     same = {row[1] for row in rows if row[:1] in (["out"], ["file"], ["metric"])}
     assert same >= {"data/raw/iris.csv", "data/processed/train.csv", "evaluate/confusion_matrix.csv", "accuracy"}
     # Processes would be said to be other images.

@@ -7,6 +7,8 @@ from enum import StrEnum
 from pathlib import Path
 
 ALL_GPUS = -1
+# The working folder that a stage sees in a container.
+WORKSPACE = "/workspace"
 
 
 class Network(StrEnum):

@@ -52,17 +52,24 @@ def alone(project: Project) -> Project:
 
 
 def test_it_tells_of_code_image_data_and_params(alone: Project, told: Callable[..., dict[str, Any]]) -> None:
+    # What git says is of the time before anything runs.
+    last = yaml.safe_load(alone.read("dvc.yaml"))["stages"]["last"]
+    alone.stages(
+        edits={"cmd": "tee notes.txt < in.csv > two", "outs": ["two"]}, last={**last, "deps": [*last["deps"], "two"]}
+    )
+    alone.git("commit", "-qam", "second")
     found = told()
+    assert alone.git("diff", "--name-only", "notes.txt").strip()
     assert found["git_commit"] == alone.git("rev-parse", "HEAD").strip()
     assert (found["git_branch"], found["git_dirty"], found["git_diff"]) == ("main", False, None)
     assert (found["git_user"], found["system_user"]) == ("Ada", getpass.getuser())
     assert (found["stage"], found["cmd"]) == ("last", "dvc-runner exec python3 -m last")
     assert found["executor"] == "process"
     assert found["deps"]["in.csv"] == RAW_MD5
-    assert set(found["deps"]) == {"in.csv", "stages/last"}
+    assert set(found["deps"]) == {"in.csv", "two", "stages/last"}
     assert found["params"] == {"params.yaml": {"train": {"n": 1}}}
     assert found["image"]["key"]
-    assert (found["upstream"], found["upstream_whole"]) == ([], True)
+    assert ([one["stage"] for one in found["upstream"]], found["upstream_whole"]) == (["edits"], True)
 
 
 def test_it_is_the_schemas_part_that_no_stage_adds(alone: Project, told: Callable[..., dict[str, Any]]) -> None:

@@ -74,6 +74,9 @@ sys.exit(code)
 """
 DEAR = {"asyncio", "docker", "dvc", "dvc_data", "dvc_objects", "jsonschema", "networkx", "requests", "ruamel", "yaml"}
 
+# What only containers need, or stages of ours.
+OF_OTHERS = {"docker", "requests", "pygit2"}
+
 
 def watched(project: Project) -> dict[str, set[str]]:
     """Run in a process of its own; give the files that it opened and the libraries that it imported."""
@@ -92,6 +95,7 @@ def test_it_imports_no_library_and_reads_no_data(ran: Project, here: Here) -> No
     seen = watched(ran)
     assert "one.csv" in seen["opened"]
     assert {"dvc", "ruamel"} <= seen["imported"]
+    assert not seen["imported"] & OF_OTHERS
     time.sleep(up_to_date.TICK_S)
     here(ran, "run").ended(0)
     seen = watched(ran)

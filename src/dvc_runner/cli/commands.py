@@ -143,5 +143,5 @@ def surroundings(project: DvcProject, settings: Settings, executor: Executor) ->
         executor=executor,
         settings=settings.values,
         experiment=settings.experiment,
-        origins=Origins(revision(project, settings), settings.hidden),
+        origins=Origins(partial(revision, project, settings), settings.hidden),
     )

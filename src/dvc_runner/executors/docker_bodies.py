@@ -12,13 +12,12 @@ from urllib.parse import urlsplit
 
 from dvc_runner.engine import guard_main, images
 from dvc_runner.errors import ConfigurationError
-from dvc_runner.model import ContainerSpec, Network, Server
+from dvc_runner.model import WORKSPACE, ContainerSpec, Network, Server
 
 GUARD_UID = 65533
 HOME = "/home/stage"
 CONTROL = "/run/dvc-runner"
 LINEAGE = f"{CONTROL}/lineage.json"
-WORKSPACE = "/workspace"
 TMP = "/tmp"  # noqa: S108
 WRITABLE = (WORKSPACE, HOME, TMP, "/dev/shm")  # noqa: S108
 _IN_FIGURES = re.compile(r"[0-9.]+|.*:.*")

@@ -9,8 +9,8 @@ from collections.abc import Callable, Mapping
 from typing import Any, TypeAlias
 
 from dvc_runner.errors import EngineError
-from dvc_runner.executors.docker_bodies import HOME, LINEAGE, WORKSPACE
-from dvc_runner.model import ALL_GPUS, Flag, Network
+from dvc_runner.executors.docker_bodies import HOME, LINEAGE
+from dvc_runner.model import ALL_GPUS, WORKSPACE, Flag, Network
 
 Body: TypeAlias = Mapping[str, Any]
 Row: TypeAlias = Callable[[Any], list[Flag]]

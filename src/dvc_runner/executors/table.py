@@ -3,13 +3,12 @@
 from pathlib import Path
 
 from dvc_runner.errors import EngineError, EnginePermissionError, UsageError
-from dvc_runner.executors import docker, walls
+from dvc_runner.executors import walls
 from dvc_runner.executors.base import Executor
-from dvc_runner.executors.docker import DockerExecutor
 from dvc_runner.executors.process import ProcessExecutor
 from dvc_runner.model import EngineSettings
 
-EXECUTORS = (DockerExecutor.name, ProcessExecutor.name)
+EXECUTORS = ("docker", ProcessExecutor.name)
 
 
 def check(wanted: str | None) -> None:
@@ -44,6 +43,9 @@ def choose(
     check(wanted)
     if wanted == ProcessExecutor.name:
         return ProcessExecutor(root, cache=cache), f"process, as asked; {walls.here().sentence}"
+    # What speaks to an engine takes a tenth of a second to import, which no other executor needs.
+    from dvc_runner.executors import docker  # noqa: PLC0415
+
     try:
         executor = docker.connect(root, engine)
     except EnginePermissionError:

@@ -2,7 +2,7 @@
 
 import os
 import pwd
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -14,10 +14,18 @@ from dvc_runner.workspace import lineage, ran_in
 class Origins:
     """Knows the code's revision, and what each stage runs in; any thread may ask."""
 
-    def __init__(self, revision: Revision | None = None, hidden: Sequence[str] = ()) -> None:
-        """Tell of a revision, ``hidden`` values left out of its diff."""
-        self._revision = _masked(revision or Revision(), hidden)
+    def __init__(self, ask: Callable[[], Revision] = Revision, hidden: Sequence[str] = ()) -> None:
+        """Tell of the revision that git is asked for, ``hidden`` values left out of its diff."""
+        self._ask = ask
+        self._hidden = hidden
+        self._revision: Revision | None = None
         self._runs_in: dict[str, Environment] = {}
+
+    def revision(self) -> Revision:
+        """Give what git said of the code when it was first asked, which a run does before anything runs."""
+        if self._revision is None:
+            self._revision = _masked(self._ask(), self._hidden)
+        return self._revision
 
     def text(self, stage: Stage, environment: Environment, *, executor: str, root: Path, secrets: Sequence[str]) -> str:
         """Give the content of a stage's LINEAGE_FILE, without those secrets; ``environment`` is what it runs in."""
@@ -26,7 +34,7 @@ class Origins:
         found = {one.address: ran_in.find(root, one) for one in ours}
         return lineage.text(
             stage,
-            revision=_masked(self._revision, secrets),
+            revision=_masked(self.revision(), secrets),
             system_user=system_user(),
             executor=executor,
             environments={stage.address: environment, **{name: one for name, one in found.items() if one}},

@@ -84,6 +84,8 @@ class Run:
             self._project.check_config()
             for address in self._order:
                 checked(self._project, address)
+            if any(self._project.kind(address) is Kind.OURS for address in self._order):
+                self._around.origins.revision()
             self._check_needs(self._order)
             self._schedule = Schedule(self._order, self._after(), request.room)
             with INTERRUPTS.postponed(), ThreadPoolExecutor(request.room.jobs) as threads:

@@ -8,8 +8,8 @@ from pathlib import Path
 
 from dvc_runner.errors import ConfigurationError, DvcRunnerError, StageError
 from dvc_runner.executors.base import Executor
-from dvc_runner.executors.docker_bodies import WORKSPACE
 from dvc_runner.model import (
+    WORKSPACE,
     Container,
     ContainerExit,
     ContainerSpec,

@@ -4,8 +4,6 @@ import os
 from pathlib import PurePosixPath
 from typing import TYPE_CHECKING
 
-from pygit2.enums import FileStatus
-
 from dvc_runner.model import Revision
 
 if TYPE_CHECKING:
@@ -76,6 +74,9 @@ def _patches(git: "pygit2.Repository") -> "Iterator[pygit2.Patch]":
 
 def _untracked(git: "pygit2.Repository", root: str) -> tuple[str, ...]:
     """Give the files, and folders of nothing else, that git neither has nor ignores, as seen from the project."""
+    # A run without a stage of ours has no use for it.
+    from pygit2.enums import FileStatus  # noqa: PLC0415
+
     found = git.status(untracked_files="normal", ignored=False)
     new = (path for path, flags in found.items() if flags & FileStatus.WT_NEW)
     return tuple(sorted(os.path.relpath(os.path.join(git.workdir, path), root) for path in new))  # noqa: PTH118

@@ -13,6 +13,7 @@ from typing import Any, TypeAlias
 import dvc
 import pytest
 import yaml
+from dvc.repo import Repo
 from packaging.requirements import Requirement
 from packaging.specifiers import SpecifierSet
 from tests.support.cases import cases
@@ -221,6 +222,34 @@ def test_outs_share_their_content_with_the_cache_where_the_disk_can(
             shared = [{name for name in one.files() if shares_content(one.root / name)} for one in (ours, twin)]
             assert shared[0] == shared[1]
             assert {"data/raw.csv", "copy.csv", "sub dir/here.txt"} <= shared[0]
+
+
+MODES = {
+    "tool": "echo > tool; chmod 755 tool",
+    "hidden": "echo 1 > hidden; chmod 600 hidden",
+    "twice": "echo 2 > twice; ln twice again",
+    "led": "echo 3 > target; ln -s target led",
+    "folder": "mkdir folder; echo 4 > folder/f; chmod 755 folder/f; ln folder/f outside",
+    "another's": 'echo 5 > "another\'s"; chown 1 "another\'s" 2> /dev/null || true',
+}
+
+
+@pytest.mark.parametrize("shared", [None, "group"])
+def test_outs_lie_as_dvc_repro_leaves_them(project: Project, here: Here, shared: str | None) -> None:
+    if shared:
+        project.dvc("config", "cache.shared", shared).ended(0)
+    project.stages(**{str(n): {"cmd": MODES[out], "outs": [out]} for n, out in enumerate(MODES)})
+    twin = project.twin()
+    here(project, "run").ended(0)
+    twin.dvc("repro").ended(0)
+    lying = []
+    for one in (project, twin):
+        found = {name: (one.root / name).lstat() for name in one.files() if name != "dvc.lock"}
+        with contextlib.closing(Repo(str(one.root))) as repo:
+            noted = set(repo.state.get_unused_links([], repo.fs))
+        lying.append(({name: (oct(was.st_mode), was.st_nlink, was.st_uid) for name, was in found.items()}, noted))
+    assert lying[0] == lying[1]
+    assert lying[0][1] == set(MODES)
 
 
 def keep(project: Project) -> None:

@@ -30,6 +30,7 @@ from dvc_runner.workspace.aside import aside
 from dvc_runner.workspace.dvc_errors import told
 from dvc_runner.workspace.dvc_hashing import Hashes
 from dvc_runner.workspace.dvc_ignore import Ignored
+from dvc_runner.workspace.dvc_links import Links
 from dvc_runner.workspace.dvc_notes import Notes
 from dvc_runner.workspace.dvc_plan import DvcPlan, Holds
 from dvc_runner.workspace.dvc_waiting import Turn, in_turn, patiently
@@ -57,6 +58,7 @@ class DvcProject(DvcPlan):
         self._lock_files = dvc_lock.LockFiles(Path(self._repo.tmp_dir))
         self._ignored = Ignored(self._repo)
         self._notes = Notes(self._repo)
+        self._links = Links(self._repo)
 
     @contextlib.contextmanager
     def session(self, *, is_watched: bool = False, on_wait: Callable[[str], None] = lambda _: None) -> Iterator[None]:
@@ -266,7 +268,10 @@ class DvcProject(DvcPlan):
             with self._ignored.in_order(self._ranks[address]):
                 stage.save(allow_missing=handling.allow_missing, run_cache=handling.commit and not uncached)
             if handling.commit:
-                self._notes.noted(stage.commit)(stage, allow_missing=handling.allow_missing)
+                stay = self._links.are_copies(stage)
+                self._notes.noted(stage.commit)(stage, allow_missing=handling.allow_missing, relink=not stay)
+                if stay:
+                    self._links.note(stage)
             self._dump(address)
             dvc_content.keep_lists(stage)
 

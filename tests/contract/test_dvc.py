@@ -618,6 +618,7 @@ BROKEN: dict[str, tuple[dict[str, str], list[str]]] = {
         {"dvc.yaml": "stages:\n  one:\n    foreach: [~]\n    do: {cmd: x, outs: ['${item}']}\n"},
         ["dvc.yaml: line 2: "],
     ),
+    "an at sign in a member of a group": ({"dvc.yaml": EACH.replace("x", "a@b")}, ["dvc.yaml: line 2: ", "a@b"]),
     "a cycle": (
         {"dvc.yaml": "stages:\n  a: {cmd: x, deps: [p], outs: [q]}\n  b: {cmd: x, deps: [q], outs: [p]}\n"},
         ["dvc.yaml: line 2, line 3: ", "stages: ", "a", "b"],

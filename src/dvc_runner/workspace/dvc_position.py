@@ -80,7 +80,7 @@ def _line(node: Node | None, keys: Sequence[object]) -> int:
             node = node.value[key]
             line = node.start_mark.line + 1
             continue
-        found = _in(node, key) or _in(_of_group(node), key) or _in(node, str(key).rpartition("@")[0])
+        found = _in(node, key) or _in(_of_group(node), key) or _in(node, str(key).partition("@")[0])
         if not found:
             break
         line, node = found[0].start_mark.line + 1, found[1]
@@ -112,6 +112,9 @@ def _read_in(frame: FrameType) -> Entry | None:
     if frame.f_code is StageLoader.fill_from_lock.__code__:
         return str(Path(known["stage"].path).with_suffix(".lock")), ("stages", known["stage"].name)
     one = known.get("self")
+    if frame.f_code is StageLoader.__getitem__.__code__ and isinstance(one, StageLoader) and "@" in known["name"]:
+        # A member of a group that DVC does not find again, such as one with an @ of its own.
+        return one.dvcfile.path, ("stages", known["name"])
     if isinstance(one, _DEFINITIONS):
         return one.relpath, (one.where, one.name, *filter(None, [known.get("key")]))
     return (one.relpath, ("vars",)) if isinstance(one, DataResolver) and "vars_" in known else None

@@ -201,13 +201,14 @@ OF_A_SHELL = "  copy: {cmd: cat data/raw.csv > copy.csv, deps: [data/raw.csv], o
 
 
 @pytest.mark.root
+@pytest.mark.parametrize("kinds", ["reflink", "reflink,copy"])
 def test_outs_share_their_content_with_the_cache_where_the_disk_can(
-    project: Project, here: Here, tmp_path: Path
+    project: Project, here: Here, tmp_path: Path, kinds: str
 ) -> None:
     with disk_with_reflinks(tmp_path / "disk"):
         root = shutil.copytree(project.root, tmp_path / "disk" / "project", symlinks=True)
         ours = dataclasses.replace(project, root=root)
-        ours.dvc("config", "cache.type", "reflink").ended(0)
+        ours.dvc("config", "cache.type", kinds).ended(0)
         twin = ours.twin()
         for one in (ours, twin):
             our_pipeline(one)

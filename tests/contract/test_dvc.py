@@ -25,6 +25,7 @@ from dvc_runner.errors import EXIT_CONFIGURATION, EXIT_STAGE_FAILED, Configurati
 from dvc_runner.model import Handling, Reason, ReasonKind, Revision, Selection
 from dvc_runner.workspace.dvc_errors import told
 from dvc_runner.workspace.dvc_project import DvcProject
+from dvc_runner.workspace.dvc_tracked import Tracked
 
 # pygtrie, which DVC walks its index with.
 pytestmark = pytest.mark.filterwarnings("ignore:_NoneStep:DeprecationWarning")
@@ -223,6 +224,30 @@ def test_outs_share_their_content_with_the_cache_where_the_disk_can(
             shared = [{name for name in one.files() if shares_content(one.root / name)} for one in (ours, twin)]
             assert shared[0] == shared[1]
             assert {"data/raw.csv", "copy.csv", "sub dir/here.txt"} <= shared[0]
+
+
+def test_git_is_asked_once_what_it_tracks_until_that_changes(
+    project: Project, here: Here, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    lay(project.root, {"a": "", "b": {"in": ""}, "b-": "", "b.c": "", "é ü": "", "z": {"deep": {"in": ""}}})
+    ours, theirs = (Repo(str(project.root)).scm for _ in range(2))
+    tracked = Tracked(ours.dulwich)
+    read: list[Any] = []
+    open_index = ours.dulwich.repo.open_index
+
+    def counted() -> Any:
+        read.append(open_index())
+        return read[-1]
+
+    monkeypatch.setattr(ours.dulwich.repo, "open_index", counted)
+    for number, added in enumerate(["a", "b/in", "b.c", "é ü", "z/deep"], start=1):
+        project.git("add", added)
+        for path in ("a", "b", "b/in", "b-", "b.c", "é ü", "z", "z/deep", "z/d", "b/i", "zz", "."):
+            whole = str(project.root / path)
+            assert tracked(whole) == theirs.is_tracked(whole), path
+        assert len(read) == number
+    project.stages(one={"cmd": "echo > b.c", "outs": ["b.c"]})
+    assert "'b.c' is already tracked by SCM" in here(project, "run").ended(EXIT_STAGE_FAILED).text
 
 
 MODES = {

@@ -35,7 +35,7 @@ def main(words: list[str]) -> int:
     found = engine.variables(settings)
     # So that a second run can say who holds the workspace.
     name = f"dvc-runner-{os.getpid()}-{secrets.token_hex(4)}"
-    environment = {**os.environ, **found, "DVC_RUNNER_CONTAINER": name}
+    environment = {**os.environ, **found, "DVC_RUNNER_CONTAINER": name, "DVC_RUNNER_CLIENT_ROOT": str(ROOT)}
     if user := git_user():
         environment["DVC_RUNNER_GIT_USER"] = user
     service = compose_file.service(ROOT, "dvc-runner", environment)

@@ -253,11 +253,15 @@ def file_name(address: str) -> str:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class ShellCommands:
-    """What DVC has a shell run for a stage, one command after the other."""
+    """What DVC has a shell run for a stage, one command after the other.
+
+    They are ``is_bare`` where the stage has a meta.container that none of them uses.
+    """
 
     commands: tuple[tuple[str, ...], ...]
     folder: Path
     env: Mapping[str, str]
+    is_bare: bool = False
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -292,6 +292,16 @@ def test_a_note_of_a_killed_run_is_in_nobodys_way(project: Project) -> None:
     assert not noted(project)
 
 
+def test_a_run_in_a_container_notes_paths_as_others_know_them(project: Project) -> None:
+    project.stages(a={"cmd": "until cp .dvc/tmp/rwlock seen; do sleep 0.05; done; echo > a.txt", "outs": ["a.txt"]})
+    env = {"DVC_RUNNER_CLIENT_ROOT": "/their/project", "DVC_RUNNER_CONTAINER": "runner-1"}
+    project.run("run", env={**project.env, **env}).ended(0)
+    readers = json.loads(project.read("seen"))["read"]
+    assert readers["/their/project/a.txt"] == [{"pid": 1, "cmd": "dvc-runner run, in the container runner-1"}]
+    assert str(project.root / "a.txt") in readers
+    assert not noted(project)
+
+
 def test_outs_of_a_stage_of_ours_are_never_checked_out_between(
     project: Project, here: Here, monkeypatch: pytest.MonkeyPatch
 ) -> None:

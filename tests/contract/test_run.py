@@ -1,6 +1,7 @@
 """What ``dvc-runner run`` promises: order, outcomes, exit codes, and what machines read."""
 
 import json
+import os
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -9,7 +10,7 @@ from typing import Any, TypeAlias
 import pytest
 from tests.support.cases import cases
 from tests.support.json_schema import problems, schema
-from tests.support.projects import Finished, Project
+from tests.support.projects import BIN, Finished, Project
 from tests.support.trees import lay
 from tests.support.waiting import until
 from tests.support.ways import with_mark
@@ -137,6 +138,28 @@ def test_a_project_is_found_from_a_folder_inside(project: Project, here: Here) -
     here(inside, "run").ended(0)
     assert (project.root / "sub" / "s.txt").read_text() == "1\n"
     assert project.outcomes() == {"s": "ran"}
+
+
+def test_a_shell_finds_dvc_runner_where_no_environment_is_active(project: Project) -> None:
+    project.stages(a={"cmd": "command -v dvc-runner > a.txt", "outs": ["a.txt"]})
+    project.run("run", env={**project.env, "PATH": os.defpath}).ended(0)
+    assert Path(project.read("a.txt").strip()).parent == BIN
+
+
+def test_walls_that_a_command_does_not_use_are_told(project: Project, here: Here) -> None:
+    entry = project.stage("a", "", outs=["a.txt"])
+    project.stages(
+        a={**entry, "cmd": "echo > a.txt"},
+        b={**project.stage("b", "", outs=["b.txt"]), "cmd": "true; dvc-runner exec true"},
+    )
+    told = here(project, "run", "a").ended(0).text
+    assert "warning: meta.container of a is not used: its command does not begin with dvc-runner exec" in told
+    assert "is not used" not in here(project, "run", "b").text
+
+
+@cases("target", {"a stage": ("trian",), "of a file": ("dvc.yaml:trian",), "a file": ("trian.csv",)})
+def test_a_target_that_is_not_there(chained: Project, here: Here, target: str) -> None:
+    assert "name a stage, or a file that one writes" in here(chained, "run", target).ended(EXIT_CONFIGURATION).text
 
 
 def test_a_tracked_file_can_be_a_dep(project: Project, here: Here) -> None:

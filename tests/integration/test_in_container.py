@@ -31,7 +31,9 @@ OF_THE_RUNNER = ("scripts", "docker-compose.yml", "params.yaml", *OF_THE_IMAGE)
 SCRIPT = (sys.executable, "scripts/in_container.py")
 COMPOSE = ("docker", "compose", "run", "--rm")
 ADDRESSES = {"MLFLOW_TRACKING_URI": "http://127.0.0.1:1/token-77", "MLFLOW_S3_ENDPOINT_URL": "http://127.0.0.1:2"}
-OF_THE_CLIENT = ("DVC_RUNNER_CONTAINER=", "DVC_RUNNER_CLIENT=", "DVC_RUNNER_HANDED_OVER=", "DVC_RUNNER_GIT_USER=")
+OF_THE_CLIENT = tuple(
+    f"DVC_RUNNER_{name}=" for name in ("CONTAINER", "CLIENT", "CLIENT_ROOT", "HANDED_OVER", "GIT_USER")
+)
 BEGIN_S = 120
 
 

@@ -37,6 +37,8 @@ def run(request: Request, executor_name: str | None, telling: Telling, name: str
     What it all looks like at the end is kept under ``name``: the next run may have nothing to do.
     """
     with opened() as (project, settings):
+        if settings.client_root and settings.container:
+            project.seen_as(settings.client_root, settings.container)
         executor = executor_of(project.root, settings, executor_name, telling.write)
         record = telling.started(project.root, executor.name)
         watch = Preparing(telling.write, live())

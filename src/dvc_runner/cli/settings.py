@@ -64,6 +64,11 @@ class Settings:
         return self.values.get("DVC_RUNNER_CLIENT") or None
 
     @property
+    def client_root(self) -> str | None:
+        """DVC_RUNNER_CLIENT_ROOT: where the project lies for whoever started our container, if they told."""
+        return self.values.get("DVC_RUNNER_CLIENT_ROOT") or None
+
+    @property
     def host_root(self) -> str | None:
         """DVC_RUNNER_HOST_ROOT: where the project lies on the engine's host, if that is to be told."""
         return self.values.get("DVC_RUNNER_HOST_ROOT") or None

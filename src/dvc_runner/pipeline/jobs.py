@@ -88,6 +88,9 @@ class Jobs:
         settings = self.around.settings
         with self.record.writing_log(stage.address) as log:
             masked = Mask(secrets.values(settings, ()), log.line, joined=secrets.joined(settings))
+            if commands.is_bare:
+                why = "its command does not begin with dvc-runner exec"
+                masked(f"warning: meta.container of {stage.address} is not used: {why}")
             usage, error = run_commands(stage, commands, masked)
             masked.flush()
         return self._done(replace(result, usage=usage), error)

@@ -13,7 +13,7 @@ from dvc.dependency.param import MissingParamsError, MissingParamsFile
 from dvc.exceptions import DvcException, NotDvcRepoError
 from dvc.lock import LockError
 from dvc.output import OutputDoesNotExistError
-from dvc.stage.exceptions import MissingDataSource, StageCmdFailedError
+from dvc.stage.exceptions import MissingDataSource, StageCmdFailedError, StageFileDoesNotExistError, StageNotFound
 from dvc.utils.serialize import ParseError
 from dvc.utils.serialize._yaml import parse_yaml
 from dvc.utils.strictyaml import YAMLSyntaxError, YAMLValidationError, merge_conflict_marker
@@ -30,6 +30,11 @@ _ABOUT_AN_ENTRY = (DependencyDoesNotExistError, OutputDoesNotExistError, Missing
 _REMEDIES = {
     StageCmdFailedError: "its own words are above",
     MissingDataSource: "bring it back:  dvc checkout, or  dvc pull  where the cache lacks it",
+}
+# What was asked for is not there.
+_ASK_FOR = {
+    StageNotFound: "name a stage, or a file that one writes:  dvc stage list  shows them",
+    StageFileDoesNotExistError: "go to the folder of a dvc.yaml, or name one:  PATH/dvc.yaml",
 }
 
 
@@ -98,7 +103,8 @@ def _ours(error: DvcException, where: str) -> DvcRunnerError:
             f"{where}a dep is missing: {_words(error)}",
             remedy="make it, bring it back with  dvc pull  or correct deps in dvc.yaml",
         )
-    return ConfigurationError(f"{where}{_words(error)}", remedy="correct the file or the entry that it names")
+    remedy = _ASK_FOR.get(type(error), "correct the file or the entry that it names")
+    return ConfigurationError(f"{where}{_words(error)}", remedy=remedy)
 
 
 def _place(error: DvcException, stage: "DvcStage | None") -> str:

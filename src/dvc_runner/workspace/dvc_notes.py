@@ -39,11 +39,17 @@ class Notes:
         self._file = Path(repo.tmp_dir, RWLOCK_FILE)
         # As DVC would note this command: a note of one's own is in nobody's way.
         self._info = {"pid": os.getpid(), "cmd": " ".join(sys.argv)}
+        self._elsewhere: tuple[str, dict[str, Any]] | None = None
         self._used: dict[str, set[str]] = {}
         self._left: set[str] = set()
         self._shown: set[str] = set()
         self._looked_at: Stamp | None = None
         self._is_alone = True
+
+    def also_at(self, root: str, container: str) -> None:
+        """Note everything for commands outside of our container, too, which know the project as ``root``."""
+        # Of our processes they know no number; the first one is there everywhere.
+        self._elsewhere = (root, {"pid": 1, "cmd": f"dvc-runner run, in the container {container}"})
 
     def sweep(self) -> None:
         """Remove what runs noted that were killed: the number of one in a container may be anybody's here."""
@@ -80,8 +86,9 @@ class Notes:
             # One that another edits for seconds has to wait for the next time.
             with contextlib.suppress(LockError), self._edited() as readers:
                 for path in used | self._shown:
-                    others = [one for one in readers.get(path, ()) if one != self._info]
-                    _set(readers, path, [*others, self._info] if path in used else others)
+                    for place, mine in self._known_as(path):
+                        others = [one for one in readers.get(place, ()) if one != mine]
+                        _set(readers, place, [*others, mine] if path in used else others)
                 self._shown = used
 
     def clear(self) -> None:
@@ -98,12 +105,21 @@ class Notes:
         function: Callable[..., object] = getattr(method, "__func__", method)
         return function if self._is_anybody_else() else getattr(function, "__wrapped__", function)
 
+    def _known_as(self, path: str) -> Iterator[tuple[str, dict[str, Any]]]:
+        """Give the names that a path has for other commands, each with who uses it."""
+        yield path, self._info
+        inside = os.path.relpath(path, self._repo.root_dir)
+        if self._elsewhere and not inside.startswith(".."):
+            root, mine = self._elsewhere
+            yield os.path.join(root, inside), mine  # noqa: PTH118 - DVC knows files by such texts
+
     def _is_anybody_else(self) -> bool:
         now = of_one(str(self._file))
         if now != self._looked_at:
+            mine = (self._info, self._elsewhere and self._elsewhere[1])
             try:
                 found = json.loads(self._file.read_text("utf-8") or "{}")
-                others = [one for infos in found.get("read", {}).values() for one in infos if one != self._info]
+                others = [one for infos in found.get("read", {}).values() for one in infos if one not in mine]
                 self._is_alone = not (others or found.get("write"))
             except FileNotFoundError:
                 self._is_alone = True

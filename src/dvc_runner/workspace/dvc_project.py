@@ -90,6 +90,10 @@ class DvcProject(DvcPlan):
                         self._repo.scm_context.track_changed_files()
                     self._repo.scm_context.files_to_track = set()
 
+    def seen_as(self, root: str, container: str) -> None:
+        """Note what a run uses also for others, outside of our ``container``, where the project is ``root``."""
+        self._notes.also_at(root, container)
+
     def sweep(self) -> None:
         """Remove what a killed DVC left beside outs: it makes such files only under its lock, which we hold.
 

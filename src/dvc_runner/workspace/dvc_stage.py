@@ -3,7 +3,9 @@
 import json
 import os
 import posixpath
+import re
 import shlex
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -23,13 +25,14 @@ if TYPE_CHECKING:
     from dvc.stage import Stage as DvcStage
 
 PREFIX = ("dvc-runner", "exec")
-# With one of these in it, a command means something to the shell, and the shell has to read it.
-_SHELL = frozenset(";&|<>()$`*?[]{}~#!\n\\")
+# With one of these outside of quotes, a command means something to the shell, and the shell has to read it.
+_SHELL = frozenset(";&|<>()$`*?[]{}~#!\r\n\\")
+_QUOTED = re.compile(r"""'[^']*'|"[^"$`!\\]*\"""")
 
 
 def argv_of(cmd: object) -> tuple[str, ...] | None:
     """Give what follows ``dvc-runner exec``, or None where a shell has to run the command."""
-    if not isinstance(cmd, str) or _SHELL & set(cmd):
+    if not isinstance(cmd, str) or _SHELL & set(_QUOTED.sub("", cmd)):
         return None
     try:
         words = tuple(shlex.split(cmd))
@@ -78,9 +81,12 @@ def kind(stage: "DvcStage") -> Kind:
     """Say who runs a stage."""
     if not stage.cmd or stage.frozen:
         return Kind.DVC
+    return Kind.OURS if _has_container(stage) and argv_of(stage.cmd) else Kind.SHELL
+
+
+def _has_container(stage: "DvcStage") -> bool:
     meta = getattr(stage, "meta", None) or {}
-    has_container = isinstance(meta, dict) and meta.get("container") is not None
-    return Kind.OURS if has_container and argv_of(stage.cmd) else Kind.SHELL
+    return isinstance(meta, dict) and meta.get("container") is not None
 
 
 def registers(stage: "DvcStage") -> str | None:
@@ -96,8 +102,15 @@ def shell_commands(stage: "DvcStage") -> ShellCommands:
     """Give what a shell has to run for a stage, as DVC would start it."""
     how = run.prepare_kwargs(stage)
     shell = run.get_executable()
-    commands = (run._make_cmd(shell, cmd) for cmd in run._enforce_cmd_list(stage.cmd))  # noqa: SLF001 - DVC 3.67
-    return ShellCommands(commands=tuple(map(tuple, commands)), folder=Path(how["cwd"]), env=how["env"])
+    found = run._enforce_cmd_list(stage.cmd)  # noqa: SLF001 - DVC 3.67 has no other name for it
+    # Where no virtual environment is active, the shell finds dvc-runner all the same, after all else.
+    path = os.pathsep.join(filter(None, (how["env"].get("PATH"), str(Path(sys.executable).parent))))
+    return ShellCommands(
+        commands=tuple(tuple(run._make_cmd(shell, cmd)) for cmd in found),  # noqa: SLF001
+        folder=Path(how["cwd"]),
+        env={**how["env"], "PATH": path},
+        is_bare=_has_container(stage) and not any(" ".join(PREFIX) in cmd for cmd in found),
+    )
 
 
 def reasons(

@@ -64,6 +64,10 @@ def test_old_and_new_are_told(chain: Project, here: Here) -> None:
         "two": ("run", [reason("upstream", "one", new="runs")]),
         "beside": ("run", [reason("param", "n", "1", "2")]),
     }
+    # In the order in which they are named, as they run.
+    for names, decision in ((["one", "two"], "run"), (["two", "one"], "skip")):
+        alone = planned(chain, "--single-item", *names)
+        assert (alone["one"][0], alone["two"][0]) == ("run", decision)
     told = here(chain, "plan").ended(0).out
     assert "▶ one     run      raw.csv changed: 1 B, c4ca4238 → 2 B, b6d767d2  (took " in told
     assert "n 1 → 2" in told

@@ -45,10 +45,13 @@ class Plan:
         return tuple(self._stages.values())
 
     def _decided(self, address: str) -> PlannedStage:
-        before = [self._stages[one] for one in self._project.upstream(address) if one in self._stages]
-        blocked = [one.stage for one in before if one.decision is Decision.BLOCKED]
+        upstream = self._project.upstream(address)
+        blocked = [one for one in upstream if one in self._stages and self._stages[one].decision is Decision.BLOCKED]
         if blocked:
             return _planned(address, Decision.BLOCKED, *(_upstream(one, "blocked") for one in blocked))
+        # Stages that run as they were named read what those before them wrote all the same.
+        makers = self._project.makers(address) if self._selection.single_item else upstream
+        before = [self._stages[one] for one in makers if one in self._stages]
         brought = {path: md5 for one in before for path, md5 in self._brought.get(one.stage, {}).items()}
         forced = self._handling.force or address in self._forced
         unknown = dict.fromkeys(

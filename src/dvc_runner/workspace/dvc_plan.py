@@ -271,10 +271,17 @@ class DvcPlan:
 
     def before(self, address: str) -> Before:
         """Give what dvc.lock says of the stages that a stage's deps come from."""
+        return dvc_past.before(self._all_makers(), address, self.root, self._past)
+
+    def makers(self, address: str) -> tuple[str, ...]:
+        """Give the addresses of the stages that a stage's deps come from, whatever is planned."""
+        return self._all_makers().of(address)
+
+    def _all_makers(self) -> dvc_past.Makers:
         if self._makers is None:
             stages = {str(stage.addressing): stage for stage in self._repo.index.stages}
             self._makers = dvc_past.Makers({**stages, **self._stages})
-        return dvc_past.before(self._makers, address, self.root, self._past)
+        return self._makers
 
     def past(self, address: str) -> Past:
         """Give what dvc.lock says of a stage."""

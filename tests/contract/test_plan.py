@@ -121,6 +121,18 @@ def test_what_a_restored_stage_brings_is_known(chain: Project, here: Here) -> No
     assert chain.outcomes() == {"one": "restored", "two": "restored", "beside": "skipped"}
 
 
+def test_what_is_in_a_folder_that_is_brought_is_not_yet_known(project: Project, here: Here) -> None:
+    project.stages(
+        one={"cmd": "mkdir made && echo > made/x", "outs": ["made"]},
+        two={"cmd": "cp made/x two", "deps": ["made/x"], "outs": ["two"]},
+    )
+    here(project, "run").ended(0)
+    (project.root / "made/x").unlink()
+    assert planned(project)["two"] == ("run", [reason("upstream", "one", new="runs")])
+    here(project, "run").ended(0)
+    assert project.outcomes() == {"one": "ran", "two": "skipped"}
+
+
 def test_what_a_pull_brings_is_known(chain: Project, here: Here, dvc_in: Callable[..., int], tmp_path: Path) -> None:
     dvc_in(chain, "remote", "add", "-d", "store", str(tmp_path / "store"))
     for text in ("1", "22"):

@@ -48,5 +48,6 @@ def files(folder: Path, *, leave_out: tuple[str, ...] = ()) -> dict[str, bytes]:
         names[:] = [name for name in names if (where / name).as_posix() not in leave_out]
         for name in leaves:
             if (where / name).as_posix() not in leave_out:
-                found[(where / name).as_posix()] = Path(here, name).read_bytes()
+                path = Path(here, name)
+                found[(where / name).as_posix()] = path.read_bytes() if path.exists() else b"(a link to nothing)"
     return found

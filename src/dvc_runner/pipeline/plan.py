@@ -57,6 +57,8 @@ class Plan:
         unknown = dict.fromkeys(
             path for one in before if one.decision is Decision.RUN for path in self._project.outs(one.stage)
         )
+        # What lies in a folder that is brought is another then, whatever is there now.
+        unknown |= dict.fromkeys(self._project.inside(address, (*brought, *unknown)))
         reasons = self._project.reasons(
             address, forced=forced, allow_missing=self._handling.allow_missing, brought={**brought, **unknown}
         )

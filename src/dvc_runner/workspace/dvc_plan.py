@@ -222,6 +222,11 @@ class DvcPlan:
         deps = [dep.fs_path for dep in self._stages[address].deps]
         return {path for path in paths if any(path != dep and _overlap(path, dep) for dep in deps)}
 
+    def inside(self, address: str, paths: Iterable[str]) -> set[str]:
+        """Give the deps of a stage that lie in one of those paths."""
+        deps = {dep.fs_path for dep in self._stages[address].deps}
+        return {dep for path in paths for dep in deps if dep != path and Path(dep).is_relative_to(path)}
+
     def lacks_deps(self, address: str, there: Collection[str]) -> bool:
         """Say whether a stage has a dep that is missing, and does not overlap what is going to be there."""
         with told():

@@ -29,8 +29,8 @@ _RUN = re.compile(r"(^|/)dvc-runner run\b")
 class Notes:
     """What stages at work read and write, noted in DVC's ``rwlock`` file as read.
 
-    So others may read it, and ``dvc checkout`` does not take away what a command has just written. DVC looks at
-    notes under its lock only: ours are written before a run lets go of that.
+    So others may read it, and ``dvc repro`` does not delete what a command is writing. DVC looks at notes under its
+    lock only: ours are written before a run lets go of that.
     """
 
     def __init__(self, repo: "Repo") -> None:

@@ -20,6 +20,7 @@ MODEL = ROOT / "models" / "model_metadata.json"
 SHOWN = ("accuracy", "macro_f1")
 TIMEOUT_S = 5
 PRODUCTION = "production"
+NOT_EVALUATED = "this model is not evaluated yet: make run"
 
 
 class RegistryError(Exception):
@@ -75,15 +76,24 @@ def registry(root: Path) -> Registry | None:
     )
 
 
-def is_evaluated(root: Path) -> bool:
-    """Say whether the metrics are those of the model that the pointer names."""
+def why_not(root: Path) -> str | None:
+    """Say why the metrics are not those of the pipeline as it stands, as far as dvc.lock tells; None if they are."""
     try:
-        deps = yaml.safe_load((root / "dvc.lock").read_text(encoding="utf-8"))["stages"]["evaluate"]["deps"]
+        stages = yaml.safe_load((root / "dvc.lock").read_text(encoding="utf-8"))["stages"]
         pointer = (root / MODEL.relative_to(ROOT)).read_bytes()
+        evaluated = {dep.get("md5") for dep in stages["evaluate"]["deps"]}
     except (OSError, KeyError, TypeError, yaml.YAMLError):
-        return False
-    digest = hashlib.md5(pointer, usedforsecurity=False).hexdigest()
-    return any(dep["md5"] == digest for dep in deps)
+        return NOT_EVALUATED
+    if hashlib.md5(pointer, usedforsecurity=False).hexdigest() not in evaluated:
+        return NOT_EVALUATED
+    outs = {out["path"]: out.get("md5") for stage in stages.values() for out in stage.get("outs", ())}
+    behind = [
+        name
+        for name, stage in stages.items()
+        for dep in stage.get("deps", ())
+        if outs.get(dep["path"], dep.get("md5")) != dep.get("md5")
+    ]
+    return f"{behind[0]} has not seen what the stages before it made: make run" if behind else None
 
 
 def lines(metrics: Mapping[str, object], model: Mapping[str, object], server: Registry | None) -> list[tuple[str, str]]:
@@ -122,10 +132,10 @@ def read(path: Path) -> dict[str, object]:
 
 def show() -> None:
     """Write the summary."""
-    metrics = read(METRICS) if is_evaluated(ROOT) else {}
-    told = lines(metrics, read(MODEL), registry(ROOT))
-    if MODEL.exists() and not metrics:
-        told.insert(0, ("metrics", "this model is not evaluated yet: make run"))
+    why = why_not(ROOT)
+    told = lines({} if why else read(METRICS), read(MODEL), registry(ROOT))
+    if MODEL.exists() and why:
+        told.insert(0, ("metrics", why))
     sys.stdout.write("\n" + "".join(f"  {name:<10} {words}\n" for name, words in told))
 
 

@@ -15,9 +15,11 @@ from pathlib import Path
 from threading import Thread
 
 import pytest
+import yaml
 from tests.support.cases import cases
 from tests.support.people import as_somebody
 from tests.support.servers import answering
+from tests.support.trees import lay
 
 ROOT = Path(__file__).parents[2]
 sys.path.append(str(ROOT / "scripts"))
@@ -624,6 +626,7 @@ def registry(status: int, answer: str) -> Iterator[tuple[Registry, list[str | No
 
 
 MODEL = {"model_name": "iris", "model_version": "3"}
+MODEL_TEXT = json.dumps(MODEL)
 
 
 @cases(
@@ -664,6 +667,28 @@ def test_summary_of_a_registry_that_does_not_tell(status: int, answer: str, told
 def test_summary_of_a_registry_that_is_away() -> None:
     away = Registry(uri="http://127.0.0.1:9", user=None, password=None)
     assert "does not answer" in dict(summary.lines({}, MODEL, away))["model"]
+
+
+@cases(
+    "seen_by_train, evaluated, why",
+    {
+        "as it stands": ("1", MODEL_TEXT, None),
+        "of data that changed since": ("2", MODEL_TEXT, "train has not seen"),
+        "of another model": ("1", "{}", "not evaluated yet"),
+    },
+)
+def test_metrics_are_told_of_the_pipeline_as_it_stands(
+    tmp_path: Path, seen_by_train: str, evaluated: str, why: str | None
+) -> None:
+    hashed = hashlib.md5(evaluated.encode(), usedforsecurity=False).hexdigest()
+    stages = {
+        "preprocess": {"cmd": "x", "outs": [{"path": "train.csv", "md5": "1"}]},
+        "train": {"cmd": "x", "deps": [{"path": "train.csv", "md5": seen_by_train}]},
+        "evaluate": {"cmd": "x", "deps": [{"path": "models/model_metadata.json", "md5": hashed}]},
+    }
+    lay(tmp_path, {"dvc.lock": yaml.safe_dump({"stages": stages}), "models": {"model_metadata.json": MODEL_TEXT}})
+    told = summary.why_not(tmp_path)
+    assert told is None if why is None else why in (told or "")
 
 
 def test_summary_of_nothing_is_empty() -> None:

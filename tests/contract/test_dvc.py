@@ -676,6 +676,10 @@ BROKEN: dict[str, tuple[dict[str, str], list[str]]] = {
         {"dvc.yaml": GOOD.replace("1", "${n}"), "params.yaml": "n: [1\nm: 2\n"},
         ["params.yaml", "line"],
     ),
+    "a merge marker in params.yaml": (
+        {"dvc.yaml": GOOD + "    params: [n]\n", "params.yaml": "m: 1\n<<<<<<< HEAD\nn: 1\n=======\nn: 2\n"},
+        ["params.yaml", "line 2: a merge conflict", "resolve it"],
+    ),
     "a value that DVC cannot take": ({"dvc.yaml": GOOD, "params.yaml": "since: 2026-01-02\n"}, ["params.yaml:since"]),
     "a broken dvc.lock": ({"dvc.yaml": GOOD, "dvc.lock": "schema: '2.0'\nstages: {\n"}, ["dvc.lock", "line"]),
     "a merge marker in dvc.lock": (

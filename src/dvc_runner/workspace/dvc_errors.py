@@ -6,6 +6,7 @@ import sqlite3
 import sys
 import traceback
 from collections.abc import Iterator
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from dvc.dependency.base import DependencyDoesNotExistError
@@ -31,6 +32,7 @@ _REMEDIES = {
     StageCmdFailedError: "its own words are above",
     MissingDataSource: "bring it back:  dvc checkout, or  dvc pull  where the cache lacks it",
 }
+_UNRESOLVED = "a merge conflict that nobody resolved"
 # What was asked for is not there.
 _ASK_FOR = {
     StageNotFound: "name a stage, or a file that one writes:  dvc stage list  shows them",
@@ -103,8 +105,11 @@ def _ours(error: DvcException, where: str) -> DvcRunnerError:
             f"{where}a dep is missing: {_words(error)}",
             remedy="make it, bring it back with  dvc pull  or correct deps in dvc.yaml",
         )
+    words = _words(error)
     remedy = _ASK_FOR.get(type(error), "correct the file or the entry that it names")
-    return ConfigurationError(f"{where}{_words(error)}", remedy=remedy)
+    if _UNRESOLVED in words:
+        remedy = "resolve it; of a dvc.lock keep either side, and run"
+    return ConfigurationError(f"{where}{words}", remedy=remedy)
 
 
 def _place(error: DvcException, stage: "DvcStage | None") -> str:
@@ -132,19 +137,28 @@ def _detail(error: DvcException) -> str:
     if isinstance(error, YAMLSyntaxError):
         # Absolute before DVC 3.63.
         path = os.path.relpath(error.path)
-        marker = merge_conflict_marker.search(error.yaml_text)
-        if marker:
-            line = error.yaml_text.count("\n", 0, marker.start()) + 1
-            return f"{path} is not valid YAML: line {line}: a merge conflict that nobody resolved"
-        return f"{path} is not valid YAML{_position(error.exc)}"
+        return f"{path} is not valid YAML{_conflict(error.yaml_text) or _position(error.exc)}"
     if isinstance(error, YAMLValidationError):
         first = error.exc.errors[0]
         place = " -> ".join(str(part) for part in first.path)
         line = dvc_position.line_of(error.text, first.path)
         return f"{error.path} does not fit DVC's schema: line {line}: {first.error_message}, in {place or 'it'}"
     if isinstance(error, ParseError):
-        return f"{' '.join(str(error).split())}{_position(error)}"
+        return f"{' '.join(str(error).split())}{_conflict(_text(error.path)) or _position(error)}"
     return " ".join(str(error).split())
+
+
+def _conflict(text: str) -> str:
+    """Give where a text has a merge conflict; nothing where it has none."""
+    marker = merge_conflict_marker.search(text)
+    return f": line {text.count(chr(10), 0, marker.start()) + 1}: {_UNRESOLVED}" if marker else ""
+
+
+def _text(path: str) -> str:
+    try:
+        return Path(path).read_text("utf-8", errors="replace")
+    except OSError:
+        return ""
 
 
 def _position(error: BaseException | None) -> str:

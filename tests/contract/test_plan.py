@@ -165,6 +165,19 @@ def test_a_dep_that_nobody_makes_blocks(chain: Project, here: Here) -> None:
     assert "2 blocked" in here(chain, "plan").ended(EXIT_STAGE_FAILED).out
 
 
+@cases("text", {"the param is gone": ("m: 1\n",), "its file is": (None,)})
+def test_a_param_that_is_not_there_blocks(project: Project, here: Here, text: str | None) -> None:
+    project.params(n=1)
+    project.stages(a={"cmd": "echo > a.txt", "params": ["n"], "outs": ["a.txt"]})
+    here(project, "run").ended(0)
+    (project.root / "params.yaml").unlink()
+    if text:
+        project.write("params.yaml", text)
+    assert planned(project, code=EXIT_STAGE_FAILED)["a"][0] == "blocked"
+    assert "params.yaml" in here(project, "run").ended(EXIT_STAGE_FAILED).text
+    assert project.outcomes() == {"a": "failed"}
+
+
 def test_the_time_of_the_last_run_is_told(chain: Project, here: Here) -> None:
     here(chain, "run").ended(0)
     took = {event["stage"]: event["seconds"] for event in chain.records()[-1] if event["event"] == "stage_end"}

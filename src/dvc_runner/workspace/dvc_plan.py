@@ -228,9 +228,10 @@ class DvcPlan:
         return {dep for path in paths for dep in deps if dep != path and Path(dep).is_relative_to(path)}
 
     def lacks_deps(self, address: str, there: Collection[str]) -> bool:
-        """Say whether a stage has a dep that is missing, and does not overlap what is going to be there."""
+        """Say whether a stage has a dep or param that is missing, and does not overlap what is going to be there."""
+        stage = self._stages[address]
         with told():
-            missing = [dep.fs_path for dep in dvc_stage.absent(self._stages[address])]
+            missing = [dep.fs_path for dep in (*dvc_stage.absent(stage), *dvc_stage.short_of_params(stage))]
         return any(path not in there and not any(_overlap(path, one) for one in there) for path in missing)
 
     def pullable(self, address: str) -> dict[str, str] | None:

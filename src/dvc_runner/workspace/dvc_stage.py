@@ -187,6 +187,12 @@ def absent(stage: "DvcStage") -> "list[Output]":
     return [dep for dep in deps if dep.protocol == "local" and not dep.exists]
 
 
+def short_of_params(stage: "DvcStage") -> "list[Output]":
+    """Give the params files that lack a param of a stage's."""
+    files = [dep for dep in stage.deps if isinstance(dep, ParamsDependency)]
+    return [file for file in files if not file.read_params().keys() >= set(file.params)]
+
+
 def _param_reasons(dep: ParamsDependency) -> list[Reason]:
     old = dep.hash_info.value if dep.hash_info else None
     before = old if isinstance(old, dict) else {}

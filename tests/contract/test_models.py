@@ -144,6 +144,9 @@ def test_compares_and_marks_what_differs(registry: Registry, tmp_path: Path) -> 
     assert text.count("<tr class=differs>") == 1
     assert "&#x27;best&#x27;" in text
     assert len(registry.json("compare", one, two)["versions"]) == 2
+    lines = registry.models("compare", one, two, registry.version(depth=5, accuracy=0.8)).ended(0).out.splitlines()
+    marked = [line.split()[1:] for line in lines if line.startswith("≠")]
+    assert marked == [["depth", "5", "6", "5"], ["accuracy", "0.9", "0.9", "0.8"]]
 
 
 def test_compares_what_stages_were_given_back_to_the_first(registry: Registry, tmp_path: Path) -> None:

@@ -213,7 +213,7 @@ def test_a_dep_that_is_not_there_yet_is_named(contained: Project) -> None:
     "stage, named",
     {
         "of DVC's own": ({"cmd": "echo hi"}, "echo hi"),
-        "for a shell to read": ({"cmd": "dvc-runner exec python3 -c 'print(1)'"}, "print(1)"),
+        "for a shell to read": ({"cmd": "dvc-runner exec python3 -c 'print(1)' | cat"}, "print(1)"),
     },
 )
 def test_a_command_that_only_a_shell_knows(contained: Project, stage: dict[str, Any], named: str) -> None:

@@ -7,10 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from scmrepo.git import Git
-
 from dvc_runner.workspace.dvc_lock import replace
-from dvc_runner.workspace.dvc_tracked import Tracked
 from dvc_runner.workspace.pace import Pace
 
 if TYPE_CHECKING:
@@ -31,8 +28,6 @@ class Ignored:
     def __init__(self, repo: "Repo") -> None:
         """Watch the entries that are added to a repository from now on."""
         self._repo = repo
-        if isinstance(repo.scm, Git):
-            repo.scm.is_tracked = Tracked(repo.scm.dulwich)
         self._added: dict[Path, _Added] = {}
         self._unsorted: set[Path] = set()
         self._pace = Pace()

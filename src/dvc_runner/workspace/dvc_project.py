@@ -22,6 +22,7 @@ from dvc_runner.workspace import (
     dvc_remote,
     dvc_run_cache,
     dvc_stage,
+    dvc_tracked,
     ran_in,
     stamps,
     up_to_date,
@@ -57,6 +58,7 @@ class DvcProject(DvcPlan):
         self._seen: Mapping[str, stamps.Stamp | None] = {}
         self._lock_files = dvc_lock.LockFiles(Path(self._repo.tmp_dir))
         self._ignored = Ignored(self._repo)
+        dvc_tracked.read_once(self._repo)
         self._notes = Notes(self._repo)
         self._links = Links(self._repo)
 

@@ -4,10 +4,19 @@ import os
 from bisect import bisect_left
 from typing import TYPE_CHECKING
 
+from scmrepo.git import Git
+
 from dvc_runner.workspace.stamps import Stamp, of_one
 
 if TYPE_CHECKING:
+    from dvc.repo import Repo
     from scmrepo.git.backend.dulwich import DulwichBackend
+
+
+def read_once(repo: "Repo") -> None:
+    """Have DVC ask of a repository's index what was read of it."""
+    if isinstance(repo.scm, Git):
+        repo.scm.is_tracked = Tracked(repo.scm.dulwich)
 
 
 class Tracked:

@@ -6,11 +6,13 @@ import re
 import time
 from collections.abc import Iterator, Mapping
 from functools import partial
-from typing import IO, Any, NoReturn
+from typing import IO, Any
 from urllib.parse import quote, urlsplit
 
 import requests
 from env_file import SettingsError
+
+from dvc_runner.tracking.server import Answered
 
 API = "/api/2.0/mlflow"
 ARTIFACTS = "/api/2.0/mlflow-artifacts/artifacts"
@@ -34,23 +36,6 @@ class RefusedError(Exception):
         """Keep the code."""
         super().__init__(f"{code}: {words}" if words else code)
         self.code = code
-
-
-class Answer(Json):
-    """What a server answered; a key that is not there is one that MLflow's answer has."""
-
-    def __init__(self, uri: str, found: Json) -> None:
-        """Keep who answered."""
-        super().__init__(found)
-        self._uri = uri
-
-    def __missing__(self, key: str) -> NoReturn:
-        """Say what it is.
-
-        Raises:
-            ServerError: Always.
-        """
-        raise ServerError(f"MLflow at {self._uri}: it answers without {key}, MLflow with it: correct its address")
 
 
 class Server:
@@ -144,7 +129,10 @@ class Server:
         if not isinstance(found, dict):
             kind = answer.headers.get("Content-Type", "something unnamed") if answer.content else "nothing"
             raise ServerError(f"MLflow at {self.uri}: it answers with {kind}, MLflow with JSON: correct its address")
-        return Answer(self.uri, found)
+        return Answered(found, self._lacks)
+
+    def _lacks(self, key: str) -> ServerError:
+        return ServerError(f"MLflow at {self.uri}: it answers without {key}, MLflow with it: correct its address")
 
     def _refusal(self, answer: requests.Response) -> Exception:
         status = answer.status_code

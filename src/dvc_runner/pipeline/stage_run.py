@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from dvc_runner.errors import ConfigurationError, DvcRunnerError, StageError
+from dvc_runner.errors import DvcRunnerError, StageError
 from dvc_runner.executors.base import Executor
 from dvc_runner.model import (
     WORKSPACE,
@@ -184,10 +184,7 @@ class Attempt:
         if not (self.needs.servers and performed.error and performed.ended.code and not performed.explained):
             return performed
         reached = {server.host for server in self.needs.servers}
-        try:
-            found = artifacts.out_of_reach(self.around.settings, reached, s3=ARTIFACTS_URI in self.needs.addresses)
-        except ConfigurationError:
-            return performed  # what is wrong with it, the stage has said
+        found = artifacts.out_of_reach(self.around.settings, reached, s3=ARTIFACTS_URI in self.needs.addresses)
         if not found:
             return performed
         remedy = (
@@ -200,10 +197,7 @@ class Attempt:
         """Say if the tracking server has a stage keep files where they end with it, and the stage sees no failure."""
         if not (self.needs.servers and self.around.executor.vanishing):
             return None
-        try:
-            found = artifacts.within(self.around.settings, self.around.executor.vanishing)
-        except ConfigurationError:
-            return None
+        found = artifacts.within(self.around.settings, self.around.executor.vanishing)
         return found and (
             f"{found}, for a stage a place of its own that is gone at its end: what {self.stage.address} logged there "
             "is lost; start the server with --serve-artifacts, use a new experiment, and run again with --force"

@@ -54,14 +54,20 @@ def json_object(text: str) -> dict[str, Any] | None:
     return found if isinstance(found, dict) else None
 
 
-class _Found(dict[str, Any]):
+class Answered(dict[str, Any]):
     """What a server answered; a key that is not there is one that MLflow's answer has."""
 
     def __init__(self, found: Mapping[str, Any], lacks: Callable[[str], Exception]) -> None:
+        """Keep what it answered, and the error of a key that is not there."""
         super().__init__(found)
         self._lacks = lacks
 
     def __missing__(self, key: str) -> NoReturn:
+        """Say that it is not there.
+
+        Raises:
+            Exception: Always, the one that was given.
+        """
         raise self._lacks(key)
 
 
@@ -117,7 +123,7 @@ class TrackingServer:
             answer = self.ask(f"{API}{route}", method=method, body=values)
         found = json_object(answer.text)
         if answer.status == OK and found is not None:
-            return _Found(found, lambda key: self.refusal(f"it answers {route} without {key}", NO_MLFLOW))
+            return Answered(found, lambda key: self.refusal(f"it answers {route} without {key}", NO_MLFLOW))
         if found is not None and found.get("error_code") == "RESOURCE_DOES_NOT_EXIST":
             raise NotThereError(
                 f"{self.uri}: {found.get('message') or 'not there'}",

@@ -13,6 +13,7 @@ from dvc_data.hashfile.tree import Tree
 from dvc_runner.model import Reason, ReasonKind
 from dvc_runner.workspace import quantities
 from dvc_runner.workspace.places import LISTS
+from dvc_runner.workspace.stamps import keep_newest
 
 if TYPE_CHECKING:
     from dvc.output import Output
@@ -64,9 +65,7 @@ def keep_lists(stage: "DvcStage") -> None:
 
 def sweep_lists(root: Path) -> None:
     """Remove the lists that are the longest out of use."""
-    lists = sorted((root / LISTS).glob("*.dir"), key=lambda path: path.stat().st_mtime_ns)
-    for path in lists[:-KEPT]:
-        path.unlink()
+    keep_newest((root / LISTS).glob("*.dir"), KEPT)
 
 
 def _changed(kind: ReasonKind, entry: "Output") -> Reason:

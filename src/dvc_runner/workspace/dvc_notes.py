@@ -44,7 +44,7 @@ class Notes:
         self._left: set[str] = set()
         self._shown: set[str] = set()
         self._looked_at: Stamp | None = None
-        self._is_alone = True
+        self._are_others = False
 
     def also_at(self, root: str, container: str) -> None:
         """Note everything for commands outside of our container, too, which know the project as ``root``."""
@@ -120,13 +120,13 @@ class Notes:
             try:
                 found = json.loads(self._file.read_text("utf-8") or "{}")
                 others = [one for infos in found.get("read", {}).values() for one in infos if one not in mine]
-                self._is_alone = not (others or found.get("write"))
+                self._are_others = bool(others or found.get("write"))
             except FileNotFoundError:
-                self._is_alone = True
+                self._are_others = False
             except (ValueError, AttributeError):  # DVC says what is wrong with it
-                self._is_alone = False
+                self._are_others = True
             self._looked_at = now
-        return not self._is_alone
+        return self._are_others
 
     @contextlib.contextmanager
     def _edited(self) -> Iterator[Readers]:

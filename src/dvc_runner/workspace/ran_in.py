@@ -8,6 +8,7 @@ from pathlib import Path
 
 from dvc_runner.model import Environment, Past
 from dvc_runner.workspace.places import RAN_IN
+from dvc_runner.workspace.stamps import keep_newest
 
 # Notes beside one for each stage.
 KEPT = 1000
@@ -34,10 +35,8 @@ def find(root: Path, past: Past) -> Environment | None:
 
 def sweep(root: Path, stages: int) -> None:
     """Remove the notes that are the longest out of use, so that one for each of ``stages`` is there, and some more."""
-    notes = [Path(folder, name) for folder, _, names in os.walk(root / RAN_IN) for name in names]
-    if len(notes) > stages + KEPT:
-        for note in sorted(notes, key=lambda path: path.stat().st_mtime_ns)[: -stages - KEPT]:
-            note.unlink()
+    notes = (Path(folder, name) for folder, _, names in os.walk(root / RAN_IN) for name in names)
+    keep_newest(notes, stages + KEPT)
 
 
 def _note(root: Path, past: Past) -> Path:

@@ -39,6 +39,14 @@ def of_files(paths: Iterable[str]) -> dict[str, Stamp | None]:
     return {path: stamp for path, stamp in found if Path(path).is_file() and not Path(path).is_symlink()}
 
 
+def keep_newest(files: Iterable[Path], count: int) -> None:
+    """Remove files, the longest unchanged first, until so many are left."""
+    found = [*files]
+    if len(found) > count:
+        for path in sorted(found, key=lambda path: path.stat().st_mtime_ns)[:-count]:
+            path.unlink()
+
+
 def disguised(before: Mapping[str, Stamp | None], now: Mapping[str, Stamp | None]) -> list[str]:
     """Give the files of which only that last time differs: they may hold something else all the same."""
     both = ((path, before[path], now[path]) for path in before.keys() & now.keys())
